@@ -1,0 +1,87 @@
+"""The contract of an attention variant."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+
+
+class VariantOptions(BaseModel):
+    """Options of a variant, as a recipe gives them: closed, strict, frozen."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a variant must know of the layer it serves."""
+
+    heads: int
+    head_dim: int
+    scaling: float  # the factor that the model's own dense attention multiplies q k^T with
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one layer's attention core costs for one sequence, projections left out."""
+
+    flops: int
+    bytes: int
+
+
+class Variant(nn.Module):
+    """An attention: q, k, v in, mixed v out.
+
+    A subclass is one file: its options, the plain form `reference`, the fast `forward`, what it costs.
+    """
+
+    name: ClassVar[str]
+    Options: ClassVar[type[VariantOptions]]
+    source: ClassVar[str]  # paper and equation
+    bidirectional: ClassVar[bool] = True
+    causal: ClassVar[bool] = False
+
+    def __init__(self, shape: Shape, options: VariantOptions) -> None:
+        super().__init__()
+        self.shape = shape
+        self.options = options
+
+    @abstractmethod
+    def reference(self, q: Tensor, k: Tensor, v: Tensor, key_mask: Tensor | None = None) -> Tensor:
+        """The plain form in fp32, written as its N x N map, that shows what the variant computes.
+
+        q, k: [B, H, N, D]   v: [B, H, N, Dv]   key_mask: [B, N] bool, True = attend
+        returns [B, H, N, Dv], fp32
+        """
+
+    @abstractmethod
+    def forward(self, q: Tensor, k: Tensor, v: Tensor, key_mask: Tensor | None = None) -> Tensor:
+        """The fast form. Shapes as in `reference`; the result has the dtype of v."""
+
+    @classmethod
+    @abstractmethod
+    def cost(cls, options: VariantOptions, length: int, shape: Shape) -> Cost:
+        """Floating-point operations and bytes moved (fp32) of the core for one sequence of `length` tokens."""
+
+    def transfer_parameters(self) -> list[nn.Parameter]:
+        """The parameters that attention transfer trains: those that the teacher does not have."""
+        return list(self.parameters())
+
+
+def mask_for(key_mask: Tensor | None, like: Tensor) -> Tensor | None:
+    """key_mask [B, N] as a factor [B, 1, N, 1] of 0 and 1 in the dtype of `like`."""
+    return None if key_mask is None else key_mask[:, None, :, None].to(like.dtype)
+
+
+def additive_mask(key_mask: Tensor, dtype: torch.dtype) -> Tensor:
+    """key_mask [B, N] as a term [B, 1, 1, N]: 0 where attended, the lowest finite number elsewhere.
+
+    Finite, because a row with -inf everywhere would turn softmax into NaN.
+    """
+    low = torch.finfo(dtype).min
+    return torch.where(key_mask[:, None, None, :], 0.0, low).to(dtype)

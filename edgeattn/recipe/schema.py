@@ -1,0 +1,279 @@
+"""The recipe's schema: what a recipe may say, typed, closed and frozen.
+
+Every part forbids unknown keys and converts nothing: `"3"` is not a number and `no` is not a boolean. The reader
+(`edgeattn.recipe.reader`) turns what pydantic finds wrong into errors with a line and a remedy.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+SCHEMA_VERSION = 1
+
+_LAYER_RANGE = re.compile(r"(\d{1,4})-(\d{1,4})")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{value} is not a finite number")
+    return value
+
+
+Finite = BeforeValidator(_finite)
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
+LearningRate = Annotated[float, Finite, Field(gt=0, le=1)]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+
+
+class Part(BaseModel):
+    """A closed, strict, frozen part of a recipe."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class PretrainedModel(Part):
+    """A teacher that exists already."""
+
+    source: str = Field(
+        max_length=300,
+        description="hub:ORG/NAME, package:MODULE/FOLDER (inside an installed package), "
+        "or a folder relative to the recipe",
+    )
+    revision: str | None = Field(
+        None, pattern=r"^[0-9A-Za-z][0-9A-Za-z._/-]{0,99}$", description="hub only: a commit, tag or branch"
+    )
+    digest: str | None = Field(
+        None,
+        pattern=r"^sha256:[0-9a-f]{64}$",
+        description="SHA-256 of model.safetensors; the run stops if it is another",
+    )
+    extend_positions: Count | None = Field(
+        None, description="grow learned position embeddings to this length by copying them, as Longformer does"
+    )
+
+
+class TrainTeacher(Part):
+    """How a teacher is trained from scratch on the recipe's own labelled data."""
+
+    epochs: Count = Field(20, description="passes over the training data")
+    batch_size: Count = 64
+    learning_rate: LearningRate = 1e-3
+    seed: int = Field(0, ge=0, lt=2**32)
+
+
+class NewViT(Part):
+    """A small vision transformer, trained from scratch by the recipe."""
+
+    architecture: Literal["vit"]
+    image_size: Count = Field(description="pixels, height and width")
+    patch_size: Count = Field(description="pixels, height and width of a patch")
+    channels: Count = 3
+    hidden_size: Count = 64
+    layers: Count = 4
+    heads: Count = 4
+    mlp_size: Count = 128
+    train: TrainTeacher = TrainTeacher()
+
+    @model_validator(mode="after")
+    def _divides(self) -> NewViT:
+        if self.hidden_size % self.heads:
+            raise ValueError(f"heads: {self.heads} does not divide hidden_size {self.hidden_size}")
+        if self.image_size % self.patch_size:
+            raise ValueError(f"patch_size: {self.patch_size} does not divide image_size {self.image_size}")
+        return self
+
+
+class TextEmbedding(Part):
+    """Sentence embeddings: masked mean pooling and L2 normalisation, inside the exported graph."""
+
+    kind: Literal["text-embedding"]
+    max_length: Count = Field(128, description="tokens kept of a text, in distillation and evaluation")
+
+
+class ImageClassification(Part):
+    """One label an image."""
+
+    kind: Literal["image-classification"]
+    labels: Count = Field(description="number of classes")
+
+
+class Columns(Part):
+    """Which columns of the data hold what."""
+
+    text: str | None = None
+    text_pair: str | None = None
+    score: str | None = Field(None, description="gold similarity of the pair")
+    image: str | None = None
+    label: str | None = None
+
+
+class Source(Part):
+    """Where samples come from."""
+
+    source: str = Field(
+        max_length=300,
+        description="builtin:python-docs, builtin:digits, hub:ORG/NAME, or a file relative to the recipe "
+        "(csv, tsv, jsonl, txt, parquet; .gz too)",
+    )
+    revision: str | None = Field(None, pattern=r"^[0-9A-Za-z][0-9A-Za-z._/-]{0,99}$")
+    split: Name = "train"
+    columns: Columns = Columns()
+    names: tuple[str, ...] | None = Field(
+        None, description="column names of a csv or tsv file without a header line"
+    )
+    quoting: bool = Field(True, description="false: quotation marks in csv or tsv are ordinary characters")
+    limit: Count | None = Field(None, description="take only so many samples")
+
+    @field_validator("names", mode="before")
+    @classmethod
+    def _as_tuple(cls, value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value
+
+
+class Data(Part):
+    """Training and held-out samples."""
+
+    train: Source
+    eval: Source
+
+
+class AttentionRule(Part):
+    """One variant for some layers. Layers that no rule names keep their dense attention."""
+
+    layers: Literal["all"] | tuple[Annotated[int, Field(ge=0)], ...] | str = Field(
+        "all", description='"all", a list such as [0, 2], or a range such as "1-4"'
+    )
+    variant: str = Field(description="a name that `edgeattn recipes schema` lists")
+    options: dict[str, bool | int | float | str] = Field(default_factory=dict)
+
+    @field_validator("layers", mode="before")
+    @classmethod
+    def _layers(cls, value: Any) -> Any:
+        if isinstance(value, list):
+            return tuple(value)
+        if isinstance(value, str) and value != "all" and not _LAYER_RANGE.fullmatch(value):
+            raise ValueError(f'layers: {value!r} is neither "all", a list, nor a range such as "0-3"')
+        return value
+
+    @model_validator(mode="after")
+    def _known_variant(self) -> AttentionRule:
+        # Imported here: the options belong to each variant's own file, which needs torch.
+        from edgeattn.attention import check_options
+
+        check_options(self.variant, self.options)
+        return self
+
+    def indices(self, count: int) -> tuple[int, ...]:
+        """The layers meant, in a model of `count` layers; names outside it are returned as they are."""
+        if self.layers == "all":
+            return tuple(range(count))
+        if isinstance(self.layers, tuple):
+            return self.layers
+        match = _LAYER_RANGE.fullmatch(self.layers)
+        assert match is not None  # _layers checked it
+        return tuple(range(int(match[1]), int(match[2]) + 1))
+
+
+class Phase(Part):
+    """One phase of training."""
+
+    steps: Count
+    learning_rate: LearningRate
+    batch_size: Count = 32
+
+
+class Distill(Part):
+    """How the student learns from the teacher."""
+
+    transfer: Phase | None = Field(
+        None,
+        description="attention transfer: only the new attention parameters learn, each layer from the "
+        "teacher's inputs and outputs",
+    )
+    finetune: Phase | None = Field(None, description="end-to-end: every parameter learns")
+    max_length: Count | None = Field(
+        None, description="tokens kept of a training text; the task's when absent"
+    )
+    checkpoint_every: Count = Field(50, description="steps between checkpoints that a killed run resumes from")
+    seed: int = Field(0, ge=0, lt=2**32)
+
+
+class Export(Part):
+    """How the graph is written."""
+
+    opset: int | None = Field(None, ge=17, le=26, description="ONNX opset; the highest of the target when absent")
+
+
+Precision = Literal["fp32", "int8-dynamic"]
+
+
+class Quantize(Part):
+    """Which precisions are tried. The one that the target runs fastest within the accuracy floor is shipped."""
+
+    precisions: tuple[Precision, ...] = ("fp32", "int8-dynamic")
+    prefer: Literal["latency", "size"] = "latency"
+
+    @field_validator("precisions", mode="before")
+    @classmethod
+    def _as_tuple(cls, value: Any) -> Any:
+        if isinstance(value, list):
+            if not value:
+                raise ValueError("precisions: an empty list leaves nothing to ship")
+            return tuple(value)
+        return value
+
+
+class Accept(Part):
+    """The accuracy floor of what is shipped."""
+
+    metric: str | None = Field(None, description="the task's first metric when absent")
+    of_teacher: Annotated[float, Finite, Field(gt=0, le=1)] = Field(
+        0.99, description="share of the dense fp32 teacher's own value that must be kept"
+    )
+
+
+class Bench(Part):
+    """What is timed at the end of a compile."""
+
+    lengths: tuple[Count, ...] | None = Field(None, description="tokens, for models with a sequence input")
+    batch_size: Count = 1
+    pairs: Annotated[int, Field(ge=3, le=100)] = Field(6, description="pairs of fresh processes, dense and efficient")
+
+    @field_validator("lengths", mode="before")
+    @classmethod
+    def _as_tuple(cls, value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value
+
+
+class Recipe(Part):
+    """A recipe: a teacher, its task and data, the new attention, and how it is trained, checked and shipped."""
+
+    schema_version: Literal[1] = Field(alias="schema")
+    name: Name
+    description: str = Field(max_length=500)
+    model: PretrainedModel | NewViT
+    task: Annotated[TextEmbedding | ImageClassification, Field(discriminator="kind")]
+    data: Data
+    attention: tuple[AttentionRule, ...]
+    distill: Distill | None = None
+    export: Export = Export()
+    quantize: Quantize = Quantize()
+    accept: Accept = Accept()
+    bench: Bench = Bench()
+
+    @field_validator("model", mode="before")
+    @classmethod
+    def _which_model(cls, value: Any) -> Any:
+        # Chosen here and not by trying both, so that an error speaks of the one that was meant.
+        if isinstance(value, dict):
+            return (NewViT if "architecture" in value else PretrainedModel).model_validate(value)
+        return value
+
+    @field_validator("attention", mode="before")
+    @classmethod
+    def _as_tuple(cls, value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value
