@@ -1,7 +1,8 @@
 """The recipe's schema: what a recipe may say, typed, closed and frozen.
 
-Every part forbids unknown keys and converts nothing: `"3"` is not a number and `no` is not a boolean. The reader
-(`edgeattn.recipe.reader`) turns what pydantic finds wrong into errors with a line and a remedy.
+Every part forbids unknown keys and converts nothing: `"3"` is not a number and `no` is not a boolean. The
+reader (`edgeattn.recipe.reader`) turns what pydantic finds wrong into errors with a line and a remedy: a
+validator here raises ValueError("key: fact; remedy").
 """
 
 from __future__ import annotations
@@ -10,7 +11,17 @@ import math
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from edgeattn.registry import did_you_mean
 
 SCHEMA_VERSION = 1
 
@@ -29,6 +40,13 @@ LearningRate = Annotated[float, Finite, Field(gt=0, le=1)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
 
 
+def _divisors_near(number: int, of: int) -> str:
+    """The divisors of `of` on both sides of `number`, which is none itself: "4 or 8"."""
+    below = max(divisor for divisor in range(1, min(number, of) + 1) if of % divisor == 0)
+    above = next((divisor for divisor in range(number + 1, of + 1) if of % divisor == 0), None)
+    return f"{below} or {above}" if above else str(below)
+
+
 class Part(BaseModel):
     """A closed, strict, frozen part of a recipe."""
 
@@ -44,7 +62,9 @@ class PretrainedModel(Part):
         "or a folder relative to the recipe",
     )
     revision: str | None = Field(
-        None, pattern=r"^[0-9A-Za-z][0-9A-Za-z._/-]{0,99}$", description="hub only: a commit, tag or branch"
+        default=None,
+        pattern=r"^[0-9A-Za-z][0-9A-Za-z._/-]{0,99}$",
+        description="hub only: a commit, tag or branch",
     )
     digest: str | None = Field(
         None,
@@ -52,17 +72,18 @@ class PretrainedModel(Part):
         description="SHA-256 of model.safetensors; the run stops if it is another",
     )
     extend_positions: Count | None = Field(
-        None, description="grow learned position embeddings to this length by copying them, as Longformer does"
+        None,
+        description="grow learned position embeddings to this length by copying them, as Longformer does",
     )
 
 
 class TrainTeacher(Part):
     """How a teacher is trained from scratch on the recipe's own labelled data."""
 
-    epochs: Count = Field(20, description="passes over the training data")
+    epochs: Count = Field(default=20, description="passes over the training data")
     batch_size: Count = 64
     learning_rate: LearningRate = 1e-3
-    seed: int = Field(0, ge=0, lt=2**32)
+    seed: int = Field(default=0, ge=0, lt=2**32)
 
 
 class NewViT(Part):
@@ -80,10 +101,11 @@ class NewViT(Part):
 
     @model_validator(mode="after")
     def _divides(self) -> NewViT:
-        if self.hidden_size % self.heads:
-            raise ValueError(f"heads: {self.heads} does not divide hidden_size {self.hidden_size}")
-        if self.image_size % self.patch_size:
-            raise ValueError(f"patch_size: {self.patch_size} does not divide image_size {self.image_size}")
+        for part, whole in (("heads", "hidden_size"), ("patch_size", "image_size")):
+            number, of = getattr(self, part), getattr(self, whole)
+            if of % number:
+                near = _divisors_near(number, of)
+                raise ValueError(f"{part}: {number} does not divide {whole} {of}; use {near}")
         return self
 
 
@@ -91,7 +113,9 @@ class TextEmbedding(Part):
     """Sentence embeddings: masked mean pooling and L2 normalisation, inside the exported graph."""
 
     kind: Literal["text-embedding"]
-    max_length: Count = Field(128, description="tokens kept of a text, in distillation and evaluation")
+    max_length: Count = Field(
+        default=128, description="tokens kept of a text, in distillation and evaluation"
+    )
 
 
 class ImageClassification(Part):
@@ -106,7 +130,7 @@ class Columns(Part):
 
     text: str | None = None
     text_pair: str | None = None
-    score: str | None = Field(None, description="gold similarity of the pair")
+    score: str | None = Field(default=None, description="gold similarity of the pair")
     image: str | None = None
     label: str | None = None
 
@@ -119,14 +143,16 @@ class Source(Part):
         description="builtin:python-docs, builtin:digits, hub:ORG/NAME, or a file relative to the recipe "
         "(csv, tsv, jsonl, txt, parquet; .gz too)",
     )
-    revision: str | None = Field(None, pattern=r"^[0-9A-Za-z][0-9A-Za-z._/-]{0,99}$")
+    revision: str | None = Field(default=None, pattern=r"^[0-9A-Za-z][0-9A-Za-z._/-]{0,99}$")
     split: Name = "train"
     columns: Columns = Columns()
     names: tuple[str, ...] | None = Field(
-        None, description="column names of a csv or tsv file without a header line"
+        default=None, description="column names of a csv or tsv file without a header line"
     )
-    quoting: bool = Field(True, description="false: quotation marks in csv or tsv are ordinary characters")
-    limit: Count | None = Field(None, description="take only so many samples")
+    quoting: bool = Field(
+        default=True, description="false: quotation marks in csv or tsv are ordinary characters"
+    )
+    limit: Count | None = Field(default=None, description="take only so many samples")
 
     @field_validator("names", mode="before")
     @classmethod
@@ -145,10 +171,10 @@ class AttentionRule(Part):
     """One variant for some layers. Layers that no rule names keep their dense attention."""
 
     layers: Literal["all"] | tuple[Annotated[int, Field(ge=0)], ...] | str = Field(
-        "all", description='"all", a list such as [0, 2], or a range such as "1-4"'
+        default="all", description='"all", a list such as [0, 2], or a range such as "1-4"'
     )
     variant: str = Field(description="a name that `edgeattn recipes schema` lists")
-    options: dict[str, bool | int | float | str] = Field(default_factory=dict)
+    options: dict[str, bool | int | float | str] = Field(default_factory=dict, validate_default=True)
 
     @field_validator("layers", mode="before")
     @classmethod
@@ -156,16 +182,31 @@ class AttentionRule(Part):
         if isinstance(value, list):
             return tuple(value)
         if isinstance(value, str) and value != "all" and not _LAYER_RANGE.fullmatch(value):
-            raise ValueError(f'layers: {value!r} is neither "all", a list, nor a range such as "0-3"')
+            raise ValueError(
+                f'layers: {value!r} is neither "all", a list, nor a range; write 0-3 for a range'
+            )
         return value
 
-    @model_validator(mode="after")
-    def _known_variant(self) -> AttentionRule:
-        # Imported here: the options belong to each variant's own file, which needs torch.
+    @field_validator("variant")
+    @classmethod
+    def _known_variant(cls, value: str) -> str:
+        # Imported here: a variant's own file, which holds its options, needs torch.
+        from edgeattn.attention import ATTENTION
+
+        if value not in ATTENTION:
+            raise ValueError(f"unknown attention variant {value!r}; {did_you_mean(value, list(ATTENTION))}")
+        return value
+
+    @field_validator("options")
+    @classmethod
+    def _known_options(
+        cls, value: dict[str, bool | int | float | str], info: ValidationInfo
+    ) -> dict[str, bool | int | float | str]:
         from edgeattn.attention import check_options
 
-        check_options(self.variant, self.options)
-        return self
+        if "variant" in info.data:  # else the variant is the error
+            check_options(info.data["variant"], value)
+        return value
 
     def indices(self, count: int) -> tuple[int, ...]:
         """The layers meant, in a model of `count` layers; names outside it are returned as they are."""
@@ -194,25 +235,29 @@ class Distill(Part):
         description="attention transfer: only the new attention parameters learn, each layer from the "
         "teacher's inputs and outputs",
     )
-    finetune: Phase | None = Field(None, description="end-to-end: every parameter learns")
+    finetune: Phase | None = Field(default=None, description="end-to-end: every parameter learns")
     max_length: Count | None = Field(
-        None, description="tokens kept of a training text; the task's when absent"
+        default=None, description="tokens kept of a training text; the task's when absent"
     )
-    checkpoint_every: Count = Field(50, description="steps between checkpoints that a killed run resumes from")
-    seed: int = Field(0, ge=0, lt=2**32)
+    checkpoint_every: Count = Field(
+        default=50, description="steps between checkpoints that a killed run resumes from"
+    )
+    seed: int = Field(default=0, ge=0, lt=2**32)
 
 
 class Export(Part):
     """How the graph is written."""
 
-    opset: int | None = Field(None, ge=17, le=26, description="ONNX opset; the highest of the target when absent")
+    opset: int | None = Field(
+        default=None, ge=17, le=26, description="ONNX opset; the highest of the target when absent"
+    )
 
 
 Precision = Literal["fp32", "int8-dynamic"]
 
 
 class Quantize(Part):
-    """Which precisions are tried. The one that the target runs fastest within the accuracy floor is shipped."""
+    """Which precisions are tried. The target's fastest one within the accuracy floor is shipped."""
 
     precisions: tuple[Precision, ...] = ("fp32", "int8-dynamic")
     prefer: Literal["latency", "size"] = "latency"
@@ -222,7 +267,7 @@ class Quantize(Part):
     def _as_tuple(cls, value: Any) -> Any:
         if isinstance(value, list):
             if not value:
-                raise ValueError("precisions: an empty list leaves nothing to ship")
+                raise ValueError("precisions: an empty list leaves nothing to ship; name at least fp32")
             return tuple(value)
         return value
 
@@ -230,18 +275,22 @@ class Quantize(Part):
 class Accept(Part):
     """The accuracy floor of what is shipped."""
 
-    metric: str | None = Field(None, description="the task's first metric when absent")
+    metric: str | None = Field(default=None, description="the task's first metric when absent")
     of_teacher: Annotated[float, Finite, Field(gt=0, le=1)] = Field(
-        0.99, description="share of the dense fp32 teacher's own value that must be kept"
+        default=0.99, description="share of the dense fp32 teacher's own value that must be kept"
     )
 
 
 class Bench(Part):
     """What is timed at the end of a compile."""
 
-    lengths: tuple[Count, ...] | None = Field(None, description="tokens, for models with a sequence input")
+    lengths: tuple[Count, ...] | None = Field(
+        default=None, description="tokens, for models with a sequence input"
+    )
     batch_size: Count = 1
-    pairs: Annotated[int, Field(ge=3, le=100)] = Field(6, description="pairs of fresh processes, dense and efficient")
+    pairs: Annotated[int, Field(ge=3, le=100)] = Field(
+        default=6, description="pairs of fresh processes, dense and efficient"
+    )
 
     @field_validator("lengths", mode="before")
     @classmethod
@@ -250,7 +299,7 @@ class Bench(Part):
 
 
 class Recipe(Part):
-    """A recipe: a teacher, its task and data, the new attention, and how it is trained, checked and shipped."""
+    """A teacher, its task and data, the new attention, and how it is trained, checked and shipped."""
 
     schema_version: Literal[1] = Field(alias="schema")
     name: Name

@@ -1,0 +1,138 @@
+"""`edgeattn verify`: does the shipped engine, on this machine, still compute what it should?
+
+The golden samples say that it is the same function, the task's metrics that it is as good as was promised.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgeattn.bench.golden import drifts, least_cosine
+from edgeattn.bench.inputs import Array, Arrays, one_by_one, save_feeds
+from edgeattn.bench.leg import Leg
+from edgeattn.bench.session import engine_of
+from edgeattn.bundle import Bundle
+from edgeattn.devices.probe import machine_facts
+from edgeattn.metrics import score
+
+SCHEMA_VERSION = 1
+
+
+def check(bundle: Bundle, *, threads: int | None = None) -> dict[str, Any]:
+    """The verify document. Nothing is recorded and nothing is raised for an engine that fails: see "passed".
+
+    {schema, created_utc, passed, reasons: [text], precision, runtime, machine,
+     golden: {output: {student: drift, teacher: drift, least_cosine, passed}},
+     metrics: {name: {value, teacher, floor, passed}}}; a value that cannot be computed is None. Only the
+     metric that
+    the recipe accepts by has a floor; `passed` of the others is None.
+    """
+    manifest = bundle.manifest
+    reference = manifest.engines["efficient"]
+    samples, evaluation = bundle.arrays("samples"), bundle.arrays("eval")
+    golden_feeds = list(one_by_one(manifest.inputs, samples))
+    eval_feeds = list(one_by_one(manifest.inputs, evaluation, manifest.bench.batch_size))
+    with tempfile.TemporaryDirectory(prefix="edgeattn-verify-") as folder:
+        first = Path(folder) / "first.npz"
+        save_feeds(first, golden_feeds[:1])
+        with Leg("efficient engine", engine_of(bundle, "efficient", threads), first) as leg:
+            session = leg.load()["session"]
+            answers = leg.answer([*golden_feeds, *eval_feeds])
+    reasons: list[str] = []
+    golden = _golden(answers[: len(golden_feeds)], samples, reference.precision, reasons)
+    metrics = _metrics(bundle, answers[len(golden_feeds) :], evaluation, reasons)
+    return {
+        "schema": SCHEMA_VERSION,
+        "created_utc": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "passed": not reasons,
+        "reasons": reasons,
+        "precision": reference.precision,
+        "runtime": session,
+        "machine": machine_facts(),
+        "golden_samples": len(golden_feeds),
+        "golden": golden,
+        "metrics": metrics,
+    }
+
+
+def _golden(
+    outputs: list[Arrays], samples: Mapping[str, Array], precision: str, reasons: list[str]
+) -> dict[str, Any]:
+    floor = least_cosine(precision)
+    against = {side: drifts(outputs, samples, side) for side in ("student", "teacher")}
+    document = {}
+    for name, drift in against["student"].items():
+        passed = drift.min_cosine is not None and drift.min_cosine >= floor
+        if drift.non_finite:
+            reasons.append(
+                f"output {name!r} has {drift.non_finite} values that are not finite on the golden samples"
+            )
+        elif not passed:
+            reasons.append(
+                f"output {name!r}: cosine {drift.min_cosine:.4f} to the student, {floor} is the least"
+            )
+        teacher = against["teacher"].get(name)
+        document[name] = {
+            "student": drift.facts(),
+            "teacher": teacher.facts() if teacher else None,
+            "least_cosine": floor,
+            "passed": passed,
+        }
+    return document
+
+
+def _metrics(
+    bundle: Bundle, outputs: list[Arrays], evaluation: Mapping[str, Array], reasons: list[str]
+) -> dict[str, Any]:
+    task = bundle.manifest.task
+    names = [name for name in outputs[0] if f"teacher.{name}" in evaluation]
+    ours = {name: np.concatenate([output[name] for output in outputs]) for name in names}
+    broken = [name for name, array in ours.items() if not np.isfinite(array).all()]
+    if broken:
+        reasons.append(f"output {broken[0]!r} has values that are not finite on the evaluation data")
+    teacher = score(task.kind, {name: evaluation[f"teacher.{name}"] for name in names}, evaluation)
+    values = {} if broken else score(task.kind, ours, evaluation)
+    document: dict[str, Any] = {}
+    for metric in task.metrics:
+        value, reference = _known(values.get(metric.name)), _known(teacher.get(metric.name))
+        floor = passed = None
+        if metric.name == task.accept_metric:
+            floor = floor_of(reference, task.accept_of_teacher, metric.higher_is_better)
+            passed = holds(value, floor, metric.higher_is_better)
+            if not passed:
+                reasons.append(f"{metric.name} is {_text(value)}, its floor is {_text(floor)}")
+        document[metric.name] = {"value": value, "teacher": reference, "floor": floor, "passed": passed}
+    if task.accept_metric not in document:
+        reasons.append(f"{task.accept_metric}, which the bundle is accepted by, is no metric of its task")
+    return document
+
+
+def _known(value: float | None) -> float | None:
+    return None if value is None or not math.isfinite(value) else value
+
+
+def floor_of(teacher: float | None, share: float, higher_is_better: bool) -> float | None:
+    """The least value that keeps `share` of the teacher's; None where the teacher has none."""
+    if teacher is None:
+        return None
+    # A negative teacher's share would lie above it, so the room is taken from its size.
+    room = abs(teacher) * (1 - share) if higher_is_better else abs(teacher) * (1 / share - 1)
+    return teacher - room if higher_is_better else teacher + room
+
+
+def holds(value: float | None, floor: float | None, higher_is_better: bool) -> bool:
+    """Whether `value` keeps the floor."""
+    if value is None or floor is None:
+        return False  # a metric that vanished is a failure
+    return value >= floor if higher_is_better else value <= floor
+
+
+def _text(value: float | None) -> str:
+    return "n/a" if value is None else f"{value:.4f}"

@@ -1,0 +1,55 @@
+"""A quick, interleaved timing of several engines, by which settings and precisions are chosen."""
+
+from __future__ import annotations
+
+import random
+import statistics
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from edgeattn.bench.inputs import Arrays, save_feeds
+from edgeattn.bench.leg import Engine, Leg, Turns
+
+
+def quick_compare(
+    candidates: Mapping[str, tuple[Path, Path]],
+    feeds: Sequence[Arrays],
+    *,
+    runtime: str = "onnxruntime",
+    threads: int | None = None,
+    rounds: int = 5,
+    block_s: float = 0.2,
+    warm_s: float = 0.3,
+    seed: int = 0,
+) -> dict[str, list[float]]:
+    """Milliseconds of one inference for each candidate, the median of a block per round, in `rounds` rounds.
+
+    candidates: name -> (engine folder, folder that the engine's graph path starts from).
+    feeds: inputs that rotate, the same for all.
+    Each candidate has its own process; all are asked once a round in random order, so item i of one list was
+    measured within seconds of item i of another and their ratio is meaningful. One process per candidate
+    makes this good enough to choose by, not to publish.
+    """
+    order = list(candidates)
+    shuffle = random.Random(seed)
+    latencies: dict[str, list[float]] = {name: [] for name in candidates}
+    with ExitStack() as stack:
+        path = (
+            Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edgeattn-compare-"))) / "feeds.npz"
+        )
+        save_feeds(path, feeds)
+        turns = Turns()
+        legs = {}
+        for name, (folder, root) in candidates.items():
+            leg = Leg(f"compare {name}", Engine(root, folder, runtime, threads), path)
+            legs[name] = stack.enter_context(leg)
+            turns.give(leg).load()
+            leg.measure(seconds=warm_s)
+        for _ in range(rounds):
+            shuffle.shuffle(order)
+            for name in order:
+                series = turns.give(legs[name]).measure(seconds=block_s)
+                latencies[name].append(statistics.median(series) / 1e6)
+    return latencies

@@ -1,0 +1,229 @@
+"""A leg: one engine in one fresh process. `Leg` is the parent's side, `serve` is what runs in the process.
+
+The process imports the runtime and reads its feeds at the start, and loads the engine when it is told to. It
+then answers one request after another and sleeps in between, so that another leg can be timed.
+"""
+
+from __future__ import annotations
+
+import logging
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from edgeattn._worker_child import peak_bytes
+from edgeattn.bench.inputs import Arrays, load_feeds, save_feeds
+from edgeattn.errors import DeviceError
+from edgeattn.runtimes import RUNTIMES
+from edgeattn.runtimes.base import Session
+from edgeattn.worker import Process
+
+TIMEOUT_S = 1800.0  # for one request; the longest is a warm-up of 60 s, whose last inference may be slow
+PAUSE_S = 0.05  # ONNX Runtime's threads spin for a while after a run and would slow the next leg
+MOST = 10_000  # inferences of one block: a tiny model would fill memory and bench_raw.npz, and say no more
+# A latency must be this many ticks of the clock, or its percentiles are the clock's.
+MIN_TICKS = 50
+
+
+@dataclass(frozen=True)
+class Engine:
+    """An engine folder in a bundle, and what runs it."""
+
+    root: Path
+    folder: Path
+    runtime: str
+    threads: int | None = None
+
+
+class Leg:
+    """A fresh process for one engine. Use as a context manager."""
+
+    def __init__(self, name: str, engine: Engine, feeds: Path, *, quiet: bool = False) -> None:
+        """feeds: written by `save_feeds`. quiet: its warnings were seen already."""
+        argument = {
+            "root": str(engine.root),
+            "folder": str(engine.folder),
+            "runtime": engine.runtime,
+            "threads": engine.threads,
+            "feeds": str(feeds),
+            "quiet": quiet,
+        }
+        self.name = name
+        self._process = Process(
+            "edgeattn.bench.leg:serve", argument, stage=f"bench {name}", timeout_s=TIMEOUT_S
+        )
+
+    def __enter__(self) -> Leg:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._process.close()
+
+    @property
+    def pid(self) -> int:
+        """Of the process, for a meter that can tell processes apart."""
+        return self._process.pid
+
+    def load(self) -> dict[str, Any]:
+        """Load the engine and run it once: {load_ns, first_run_ns, session}."""
+        return self._ask("load")
+
+    def warm_up(self, *, window_s: float, agree: float, min_s: float, max_s: float) -> dict[str, Any]:
+        """Run until three window medians in a row agree: {steady, seconds, window_medians_ns}."""
+        return self._ask("warm_up", window_s=window_s, agree=agree, min_s=min_s, max_s=max_s)
+
+    def measure(
+        self, *, seconds: float, at_least: int = 1, limit_s: float | None = None, at_most: int = MOST
+    ) -> list[int]:
+        """Nanoseconds of single inferences, for `seconds` and `at_least` so many, after an untimed one.
+
+        It ends sooner with `at_most`, and with three once limit_s are over.
+        """
+        found = self._ask(
+            "measure", seconds=seconds, at_least=at_least, limit_s=limit_s or seconds, at_most=at_most
+        )
+        return list(found["ns"])
+
+    def peak_bytes(self) -> int | None:
+        """Peak resident set of the process until now; None where the system does not tell."""
+        return self._ask("peak")["bytes"]  # type: ignore[no-any-return]
+
+    def answer(self, feeds: Sequence[Arrays]) -> list[Arrays]:
+        """The engine's outputs for feeds of any shape."""
+        with tempfile.TemporaryDirectory(prefix="edgeattn-leg-") as folder:
+            asked, answered = Path(folder) / "feeds.npz", Path(folder) / "outputs.npz"
+            save_feeds(asked, feeds)
+            self._ask("answer", feeds=str(asked), to=str(answered))
+            return load_feeds(answered)
+
+    def _ask(self, operation: str, **parameters: Any) -> dict[str, Any]:
+        return self._process.ask({"op": operation, **parameters})  # type: ignore[no-any-return]
+
+
+class Turns:
+    """Who ran last, so that a leg starts only when the others' threads have gone to sleep."""
+
+    def __init__(self) -> None:
+        self._last: Leg | None = None
+
+    def give(self, leg: Leg) -> Leg:
+        """`leg`, after a pause if another ran before it."""
+        if self._last is not leg:
+            time.sleep(PAUSE_S)
+        self._last = leg
+        return leg
+
+
+def serve(argument: dict[str, Any]) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """The process's side. See `Leg` for what is answered."""
+    if argument["quiet"]:
+        logging.getLogger("edgeattn").setLevel(logging.ERROR)
+    runtime = RUNTIMES[argument["runtime"]]
+    runtime.version()  # imports the library, which is no part of what an engine takes of memory
+    feeds = load_feeds(Path(argument["feeds"]))
+
+    def load() -> Session:
+        return runtime.load(Path(argument["root"]), Path(argument["folder"]), argument["threads"])
+
+    return Answers(load, feeds)
+
+
+class Answers:
+    """Answers the requests of a `Leg`."""
+
+    def __init__(self, load: Callable[[], Session], feeds: Sequence[Arrays]) -> None:
+        self._load = load
+        self._feeds = feeds
+        self._session: Session | None = None
+        self._turn = count()  # goes on over all requests, so that blocks do not start with the same feed
+
+    def __call__(self, request: dict[str, Any]) -> dict[str, Any]:
+        parameters = dict(request)
+        operations: dict[str, Callable[..., dict[str, Any]]] = {
+            "load": self.load,
+            "warm_up": self.warm_up,
+            "measure": self.measure,
+            "peak": lambda: {"bytes": peak_bytes()},
+            "answer": self.answer,
+        }
+        return operations[parameters.pop("op")](**parameters)
+
+    def load(self) -> dict[str, Any]:
+        start_ns = time.perf_counter_ns()
+        self._session = self._load()
+        loaded_ns = time.perf_counter_ns()
+        self._session.run(self._feeds[0])
+        done_ns = time.perf_counter_ns()
+        facts = self._session.describe()
+        return {"load_ns": loaded_ns - start_ns, "first_run_ns": done_ns - loaded_ns, "session": facts}
+
+    def warm_up(self, window_s: float, agree: float, min_s: float, max_s: float) -> dict[str, Any]:
+        start = time.perf_counter()
+        medians: list[float] = []
+        steady = False
+        while not steady and time.perf_counter() - start < max_s:
+            medians.append(statistics.median(self._timed(window_s, 1, window_s, MOST)))
+            last = medians[-3:]
+            agreed = len(last) == 3 and max(last) <= min(last) * (1 + agree)
+            steady = agreed and time.perf_counter() - start >= min_s
+        return {"steady": steady, "seconds": time.perf_counter() - start, "window_medians_ns": medians}
+
+    def measure(self, seconds: float, at_least: int, limit_s: float, at_most: int) -> dict[str, Any]:
+        self._run()  # what woke the process and emptied its caches is not timed
+        series = self._timed(seconds, at_least, limit_s, at_most)
+        tick_ns = max(1.0, time.get_clock_info("perf_counter").resolution * 1e9)
+        if statistics.median(series) < MIN_TICKS * tick_ns:
+            raise DeviceError(
+                f"one inference takes {statistics.median(series):.0f} ns, too short for this clock",
+                where=f"a tick of {tick_ns:.0f} ns",
+                fix="time it with a larger batch size",
+            )
+        return {"ns": series}
+
+    def answer(self, feeds: str, to: str) -> dict[str, Any]:
+        buffers: dict[tuple[Any, ...], Arrays] = {}
+        outputs = []
+        for feed in load_feeds(Path(feeds)):
+            # Feeds of one shape go through the same memory, to find out an engine that remembers addresses.
+            shape = tuple((name, array.shape, array.dtype.str) for name, array in feed.items())
+            buffer = buffers.setdefault(shape, {name: np.empty_like(array) for name, array in feed.items()})
+            for name, array in feed.items():
+                np.copyto(buffer[name], array)
+            found = self._loaded().run(buffer)
+            outputs.append({name: np.array(array) for name, array in found.items()})
+        save_feeds(Path(to), outputs)
+        return {}
+
+    def _timed(self, seconds: float, at_least: int, limit_s: float, at_most: int) -> list[int]:
+        series: list[int] = []
+        start_ns = time.perf_counter_ns()
+        while True:
+            feed = self._feeds[next(self._turn) % len(self._feeds)]
+            session = self._loaded()
+            before_ns = time.perf_counter_ns()
+            session.run(feed)
+            after_ns = time.perf_counter_ns()
+            series.append(after_ns - before_ns)
+            passed_s = (after_ns - start_ns) / 1e9
+            enough = len(series) >= at_most or (passed_s >= seconds and len(series) >= at_least)
+            if enough or (passed_s >= limit_s and len(series) >= min(3, at_least)):
+                return series
+
+    def _run(self) -> None:
+        self._loaded().run(self._feeds[next(self._turn) % len(self._feeds)])
+
+    def _loaded(self) -> Session:
+        if self._session is None:
+            self.load()
+        assert self._session is not None
+        return self._session

@@ -1,0 +1,37 @@
+"""How long is warmed up and timed. The numbers and their reasons are in the benchmark's design."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """Parameters of a session. All times in seconds, per process."""
+
+    name: str = "full"
+    window_s: float = 1.0  # of warm-up: three window medians in a row must agree ...
+    agree: float = 0.01  # ... within this share
+    warm_min_s: float = 3.0
+    warm_max_s: float = 60.0  # then the leg is recorded as not steady
+    blocks: int = 4  # dense and efficient take turns this often within a pair
+    block_s: float = 1.0
+    samples: int = 64  # a process times at least so many inferences (the floor of a p90) ...
+    measure_max_s: float = 30.0  # ... unless that takes longer than this
+    energy_s: float = 10.0
+    feeds: int = 8  # different inputs that rotate
+    seed: int = 0
+
+    @classmethod
+    def quick(cls) -> Protocol:
+        """For the end of a compile and for a first look: a few seconds per process."""
+        return cls(
+            name="quick",
+            window_s=0.25,
+            warm_min_s=1.0,
+            warm_max_s=5.0,
+            blocks=2,
+            block_s=0.5,
+            measure_max_s=5.0,
+            energy_s=3.0,
+        )

@@ -1,0 +1,294 @@
+"""The bundle: a folder with everything a device needs, and a manifest that vouches for each byte of it."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import re
+import shutil
+import stat
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from edgeattn.errors import BundleError
+from edgeattn.manifest import (
+    COPY_AGAIN,
+    MANIFEST,
+    BenchSpec,
+    EngineRef,
+    FileEntry,
+    Manifest,
+    Metric,
+    TaskSpec,
+    TensorSpec,
+    read_manifest,
+)
+from edgeattn.store import disk_errors, fsync, locked, replacing, sha256_file, write_json
+
+__all__ = [
+    "BenchSpec",
+    "Bundle",
+    "EngineRef",
+    "FileEntry",
+    "Manifest",
+    "Metric",
+    "TaskSpec",
+    "TensorSpec",
+    "publish",
+    "write",
+]
+
+REPORTS = ("verify.json", "bench.json", "report.html")
+
+_ARRAYS_LIMIT_BYTES = 4 * 1024**3
+
+
+@dataclass
+class Bundle:
+    """A bundle that was checked when it was opened."""
+
+    path: Path
+    manifest: Manifest
+
+    @classmethod
+    def open(cls, path: Path) -> Bundle:
+        """Read a bundle and check every file of it, before any native code may see one.
+
+        Raises BundleError for a newer schema, a path that leaves the folder, a link, a file that is missing,
+        changed, or unlisted where a runtime would find it.
+        """
+        manifest = read_manifest(path)
+        listed = manifest.files
+        for file in _walk(path):
+            name = file.relative_to(path).as_posix()
+            if name not in listed and (name.startswith("engine/") or ".onnx" in file.name.lower()):
+                raise BundleError(
+                    f"is not listed in {MANIFEST}",
+                    where=str(file),
+                    fix="remove it, if you do not know where it comes from; else compile the bundle again",
+                )
+        for name, entry in listed.items():
+            _check(path, name, entry)
+        for which, engine in manifest.engines.items():
+            _check_relative(path, engine.path)
+            if engine.graph not in listed:
+                raise BundleError(
+                    f"engine {which!r} needs {engine.graph!r}, which is not listed",
+                    where=str(path / MANIFEST),
+                    fix=COPY_AGAIN,
+                )
+        return cls(path, manifest)
+
+    def graph(self, which: Literal["efficient", "dense"]) -> Path:
+        """The ONNX graph of one engine."""
+        if which not in self.manifest.engines:
+            raise BundleError(f"has no {which} engine", where=str(self.path), fix="compile the bundle again")
+        return self.path / self.manifest.engines[which].graph
+
+    def arrays(self, name: Literal["samples", "eval"]) -> dict[str, np.ndarray[Any, Any]]:
+        """The arrays of samples.npz or eval.npz, by key."""
+        file = self.path / f"{name}.npz"
+        if file.name not in self.manifest.files:
+            raise BundleError("is not in the bundle", where=str(file), fix="compile the bundle again")
+        try:
+            with zipfile.ZipFile(file) as archive:
+                unpacked = sum(member.file_size for member in archive.infolist())
+            if unpacked > _ARRAYS_LIMIT_BYTES:
+                raise BundleError(
+                    f"unpacks to {unpacked} bytes; the limit is {_ARRAYS_LIMIT_BYTES}",
+                    where=str(file),
+                    fix="compile the bundle again with fewer evaluation samples",
+                )
+            with np.load(file, allow_pickle=False) as arrays:
+                return dict(arrays)
+        except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile) as error:
+            raise BundleError(f"cannot be read: {error}", where=str(file), fix=COPY_AGAIN) from error
+
+    def record(self, name: str, document: Any) -> None:
+        """Write or replace a report: JSON for verify.json and bench.json, text for report.html."""
+        if name not in REPORTS:
+            raise ValueError(f"{name!r} is none of {', '.join(REPORTS)}")
+        with _exclusive(self.path):
+            manifest = read_manifest(self.path)
+            others = {key: entry for key, entry in manifest.files.items() if key != name}
+            # The old entry goes first and the new one comes last: killed in between, the bundle holds a
+            # report that is not vouched for, and still opens.
+            if name in manifest.files:
+                _write_manifest(self.path, manifest, others)
+            if name.endswith(".json"):
+                write_json(self.path / name, document)
+            else:
+                with replacing(self.path / name) as temporary:
+                    temporary.write_text(document, encoding="utf-8")
+            self.manifest = _write_manifest(self.path, manifest, {**others, name: _entry(self.path / name)})
+
+
+def write(folder: Path, manifest: Manifest) -> Bundle:
+    """Turn a filled folder into a bundle: digest each of its files and write bundle.json."""
+    files = {
+        file.relative_to(folder).as_posix(): _entry(file)
+        for file in _walk(folder)
+        if file != folder / MANIFEST
+    }
+    return Bundle(folder, _write_manifest(folder, manifest, files))
+
+
+def publish(staged: Path, out: Path) -> Bundle:
+    """Copy the bundle `staged` to `out`, which at any moment is the old bundle or the new one.
+
+    Raises BundleError when `out` holds anything but a bundle's own files.
+    """
+    out = out.resolve()
+    with disk_errors(out.parent, "choose another --out"):
+        out.parent.mkdir(parents=True, exist_ok=True)
+    with _exclusive(out.parent):
+        _check_replaceable(out)
+        beside = out.with_name(f".{out.name}.edgeattn-new")
+        _remove(beside)  # of a process that was killed
+        try:
+            with disk_errors(out.parent, "choose another --out"):
+                _copy(staged, beside)
+            bundle = Bundle(out, Bundle.open(beside).manifest)
+            _put_in_place(beside, out)
+            fsync(out.parent)
+        finally:
+            _remove(beside)
+    return bundle
+
+
+def _write_manifest(path: Path, manifest: Manifest, files: dict[str, FileEntry]) -> Manifest:
+    manifest = manifest.model_copy(update={"files": files})
+    write_json(path / MANIFEST, manifest.model_dump(mode="json"))
+    return manifest
+
+
+def _entry(file: Path) -> FileEntry:
+    return FileEntry(sha256=sha256_file(file), bytes=file.stat().st_size)
+
+
+def _walk(path: Path) -> Iterator[Path]:
+    """Every file under `path`. Raises BundleError for a link."""
+    for folder, folders, names in os.walk(path):
+        for name in sorted(folders + names):
+            if Path(folder, name).is_symlink():
+                raise BundleError(
+                    "is a link; a bundle holds plain files only",
+                    where=str(Path(folder, name)),
+                    fix=COPY_AGAIN,
+                )
+        for name in sorted(names):
+            yield Path(folder, name)
+
+
+def _check_relative(path: Path, name: str) -> None:
+    if not re.fullmatch(r"[^/\\\0]+(/[^/\\\0]+)*", name) or {".", ".."} & set(name.split("/")):
+        raise BundleError(
+            f"lists {name!r}, which is no path inside the bundle",
+            where=str(path / MANIFEST),
+            fix="do not use this bundle: it was tampered with",
+        )
+
+
+def _check(path: Path, name: str, entry: FileEntry) -> None:
+    _check_relative(path, name)
+    file = path / name
+    try:
+        status = file.lstat()
+    except OSError as error:
+        raise BundleError(f"is missing: {error.strerror}", where=str(file), fix=COPY_AGAIN) from error
+    if not stat.S_ISREG(status.st_mode):
+        raise BundleError("is not a plain file", where=str(file), fix=COPY_AGAIN)
+    if status.st_nlink > 1:
+        raise BundleError(
+            "is a hard link: its content can change from outside",
+            where=str(file),
+            fix="copy the bundle (cp -r)",
+        )
+    if status.st_size != entry.bytes:
+        raise BundleError(
+            f"has {status.st_size} bytes; {MANIFEST} says {entry.bytes}", where=str(file), fix=COPY_AGAIN
+        )
+    found = sha256_file(file)
+    if found != entry.sha256:
+        raise BundleError(
+            f"was changed: its digest is {found}; {MANIFEST} says {entry.sha256}",
+            where=str(file),
+            fix=COPY_AGAIN,
+        )
+
+
+@contextlib.contextmanager
+def _exclusive(folder: Path) -> Iterator[None]:
+    """Hold the lock of the folder itself, which leaves no lock file behind."""
+    with disk_errors(folder, "make it writable, or work on a copy of it"):
+        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            with locked(fd, str(folder)):
+                yield
+        finally:
+            os.close(fd)
+
+
+def _check_replaceable(out: Path) -> None:
+    """Raise BundleError unless replacing `out` loses nothing but a bundle's own files."""
+    if not out.exists():
+        return
+    fix = "move it away, or choose another --out"
+    if not out.is_dir():
+        raise BundleError("exists and is not a folder", where=str(out), fix=fix)
+    if not any(out.iterdir()):
+        return
+    try:
+        own = {MANIFEST, *REPORTS, *json.loads((out / MANIFEST).read_text(encoding="utf-8"))["files"]}
+        own |= {f".{name}.tmp" for name in (MANIFEST, *REPORTS)}  # of a process that was killed
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BundleError("is neither empty nor a bundle", where=str(out), fix=fix) from error
+    for file in _walk(out):
+        if file.relative_to(out).as_posix() not in own:
+            raise BundleError("is not part of the bundle that would be replaced", where=str(file), fix=fix)
+
+
+def _copy(staged: Path, to: Path) -> None:
+    """Copy what the manifest lists, with the modes that the user's umask gives."""
+    to.mkdir()
+    names = read_manifest(staged).files
+    for name in [*names, MANIFEST]:
+        _check_relative(staged, name)
+        target = to / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(staged / name, target)
+        fsync(target)
+
+
+def _put_in_place(new: Path, out: Path) -> None:
+    """Rename `new` to `out`; a folder that was there is under the name of `new` afterwards, or gone."""
+    if out.exists() and any(out.iterdir()):
+        _exchange(new, out)
+    else:
+        new.replace(out)
+
+
+def _exchange(first: Path, second: Path) -> None:
+    """Swap two folders' names in one step."""
+    renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)  # glibc 2.28
+    at_cwd, exchange = -100, 2
+    if renameat2 and not renameat2(at_cwd, os.fsencode(first), at_cwd, os.fsencode(second), exchange):
+        return
+    # An older C library, or a file system that cannot: two steps, with the old folder kept until the end.
+    old = second.with_name(f".{second.name}.edgeattn-old")
+    _remove(old)
+    second.replace(old)
+    first.replace(second)
+    old.replace(first)
+
+
+def _remove(folder: Path) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        shutil.rmtree(folder)

@@ -1,0 +1,72 @@
+"""`edgeattn bench`: dense and efficient side by side on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from edgeattn.cli.console import common_options, emit
+
+
+def _lengths(
+    _context: click.Context, _parameter: click.Parameter, value: str | None
+) -> tuple[int, ...] | None:
+    if value is None:
+        return None
+    try:
+        found = tuple(int(part) for part in value.split(","))
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is no list of numbers such as 128,512") from None
+    if min(found) < 1 or max(found) > 1_000_000:
+        raise click.BadParameter("a length is a number of tokens from 1 to 1000000")
+    return found
+
+
+@click.command("bench")
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option("--lengths", callback=_lengths, metavar="N,N", help="Tokens; the bundle's own by default.")
+@click.option(
+    "--pairs",
+    type=click.IntRange(1, 100),
+    help="Pairs of fresh processes; the bundle's own by default, 6 give a 96.9 % interval.",
+)
+@click.option(
+    "--threads", type=click.IntRange(1, 1024), help="Threads of an engine; the usable cores by default."
+)
+@click.option("--quick", is_flag=True, help="Warm up and time for seconds instead of minutes.")
+@common_options
+def command(
+    bundle: Path,
+    lengths: tuple[int, ...] | None,
+    pairs: int | None,
+    threads: int | None,
+    quick: bool,
+    as_json: bool,
+) -> None:
+    """Time the dense and the efficient engine of BUNDLE in turn, and record bench.json and report.html in
+    it.
+    """
+    import time
+
+    from edgeattn.bench.protocol import Protocol
+    from edgeattn.bench.session import run
+    from edgeattn.bundle import Bundle
+    from edgeattn.progress import Progress
+    from edgeattn.report.html import refresh
+    from edgeattn.report.table import show_bench
+
+    progress, start = Progress(), time.monotonic()
+    opened = Bundle.open(bundle)
+    progress.stage("bench", "dense and efficient in turn")
+    document = run(
+        opened,
+        lengths=lengths,
+        pairs=pairs,
+        threads=threads,
+        protocol=Protocol.quick() if quick else Protocol(),
+        progress=progress,
+    )
+    report = refresh(opened)
+    progress.finish("bench", time.monotonic() - start, note=str(report))
+    emit(document, as_json, lambda: show_bench(document))

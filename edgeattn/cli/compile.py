@@ -1,0 +1,49 @@
+"""`edgeattn compile`: a recipe becomes a bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from edgeattn.cli.console import common_options, emit
+
+
+@click.command("compile")
+@click.argument("recipe")
+@click.option("--target", default="cpu", show_default=True, help="A device that `edgeattn devices` lists.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where the bundle goes; bundles/NAME-TARGET by default.",
+)
+@click.option(
+    "--resume/--fresh", default=True, help="Take finished stages from the store, or do everything anew."
+)
+@click.option(
+    "--root",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="The folder that file names in the recipe start from; the recipe's own by default.",
+)
+@common_options
+def command(recipe: str, target: str, out: Path | None, resume: bool, root: Path | None, as_json: bool) -> None:
+    """Make a bundle from RECIPE, a .yaml file or the name of a shipped recipe.
+
+    Swaps the attention, distils, exports, quantizes, checks and times, and leaves a folder that runs on the
+    target. Stages that were done before come from the store; a run that was killed goes on where it stopped.
+    """
+    from edgeattn.devices import load_device
+    from edgeattn.pipeline import compile_recipe
+    from edgeattn.progress import Progress
+    from edgeattn.recipe import load_recipe
+    from edgeattn.report.summary import show_bundle
+    from edgeattn.store import Store
+
+    device = load_device(target)
+    loaded = load_recipe(recipe, root=root)
+    out = out or Path("bundles") / f"{loaded.recipe.name}-{target}"
+    bundle = compile_recipe(
+        loaded, device, out, store=Store(Store.default_root()), progress=Progress(), fresh=not resume
+    )
+    document = {"bundle": str(bundle.path), "manifest": bundle.manifest.model_dump(mode="json")}
+    emit(document, as_json, lambda: show_bundle(bundle))

@@ -1,0 +1,110 @@
+"""What all commands share: `--json`, `--verbose`, logging, and text that is safe to show."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import warnings
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+# Libraries that say much that a user of ours can do nothing about.
+_CHATTY = (
+    "accelerate",
+    "datasets",
+    "filelock",
+    "fsspec",
+    "httpcore",
+    "httpx",
+    "huggingface_hub",
+    "onnx_ir",
+    "onnxruntime",
+    "onnxscript",
+    "optimum",
+    "torch",
+    "transformers",
+    "urllib3",
+)
+_QUIET_ENVIRONMENT = {
+    "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "HF_HUB_VERBOSITY": "error",
+    "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1",
+    "TRANSFORMERS_VERBOSITY": "error",
+}
+# An escape sequence as a whole, then every control character, and those that reorder text on the screen.
+_ESCAPE = re.compile("\x1b\\[[0-?]*[ -/]*[@-~]|\x1b\\][^\x07\x1b]*(?:\x07|\x1b\\\\)|\x1b[@-_]")
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+
+
+def plain(text: str, *, lines: bool = False) -> str:
+    """`text`, which may come from a recipe or a device, without what could steer a terminal.
+
+    Escape sequences and control characters are removed; line breaks become spaces unless `lines`.
+    """
+    text = _CONTROL.sub("", _ESCAPE.sub("", text))
+    return text if lines else text.replace("\n", " ")
+
+
+def emit(document: Any, as_json: bool, human: Callable[[], None]) -> None:
+    """The result of a command on stdout: `document` as JSON, or what `human` prints."""
+    if as_json:
+        click.echo(json.dumps(document, indent=1, allow_nan=False))
+    else:
+        human()
+
+
+def json_option(command: F) -> F:
+    """`--json`, handed to the command as `as_json`."""
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")(command)
+
+
+def verbose_option(command: F) -> F:
+    """`-v`, `--verbose`, which also sets up logging; nothing is handed to the command."""
+
+    def set_up(_context: click.Context, _parameter: click.Parameter, verbose: bool) -> None:
+        set_up_logging(verbose)
+
+    return click.option(
+        "-v",
+        "--verbose",
+        is_flag=True,
+        expose_value=False,
+        callback=set_up,
+        help="Print debug messages, and the traceback of an error, on stderr.",
+    )(command)
+
+
+def common_options(command: F) -> F:
+    """`--json` and `--verbose`, which every command has."""
+    return json_option(verbose_option(command))
+
+
+class _ToStderr(logging.Handler):
+    """Writes to what stderr is at the time of the message: a progress bar or test may replace it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        click.echo(plain(self.format(record), lines=True), err=True)
+
+
+def set_up_logging(verbose: bool) -> None:
+    """Sends logs to stderr: ours from INFO, other libraries' errors; everything if `verbose`."""
+    root = logging.getLogger()
+    for handler in [handler for handler in root.handlers if isinstance(handler, _ToStderr)]:
+        root.removeHandler(handler)
+    handler = _ToStderr()
+    handler.setFormatter(logging.Formatter("%(name)s: %(message)s" if verbose else "%(message)s"))
+    root.addHandler(handler)
+    logging.getLogger("edgeattn").setLevel(logging.DEBUG if verbose else logging.INFO)
+    for name in _CHATTY:
+        logging.getLogger(name).setLevel(logging.NOTSET if verbose else logging.ERROR)
+    if not verbose:
+        warnings.filterwarnings("ignore")
+        for variable, value in _QUIET_ENVIRONMENT.items():  # read by those libraries when they are imported
+            os.environ.setdefault(variable, value)

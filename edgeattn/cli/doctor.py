@@ -1,0 +1,153 @@
+"""`edgeattn doctor`: what this machine has, what it lacks, and how to get it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edgeattn import __version__
+from edgeattn.cli.console import common_options, emit, plain
+
+if TYPE_CHECKING:
+    from edgeattn.cli.installed import Group
+
+# What each part of the installation gives. Other extras are for edgeattn's own development.
+_GIVES = {
+    None: "the device half: opens, verifies and measures bundles",
+    "onnxruntime": "runs bundles on CPUs",
+    "compile": "the host half: makes bundles from recipes",
+    "demo": "the pretrained model of the default recipe",
+    "tensorrt": "NVIDIA TensorRT",
+    "rtx": "NVIDIA TensorRT for RTX",
+    "openvino": "Intel OpenVINO",
+}
+_RUNTIME_EXTRAS = ("onnxruntime", "tensorrt", "rtx", "openvino")
+
+
+@click.command("doctor")
+@common_options
+@click.pass_context
+def command(ctx: click.Context, as_json: bool) -> None:
+    """Say what this machine has and what it lacks.
+
+    Lists what is installed and whether edgeattn was tested with it, the machine, its energy meters and the
+    cache. Exits with 0 if the device half is whole, else with 4.
+    """
+    from edgeattn.cli.installed import groups
+    from edgeattn.errors import DeviceError
+
+    found = {group.extra: group for group in groups()}
+    whole = found[None].whole
+    document: dict[str, Any] = {
+        "edgeattn": __version__,
+        "device_half": whole,
+        "parts": [_part(found[extra], whole) for extra in _GIVES if extra in found],
+        # Read with packages of the device half, so not without them.
+        "machine": _machine() if whole else None,
+        "meters": _meters() if whole else None,
+        "cache": _cache() if whole else None,
+    }
+    emit(document, as_json, lambda: _print(document))
+    if not whole:
+        ctx.exit(DeviceError.exit_code)
+
+
+def _part(group: Group, device_half: bool) -> dict[str, Any]:
+    gives = _GIVES[group.extra]
+    if device_half and group.extra in _RUNTIME_EXTRAS:
+        from edgeattn.runtimes import RUNTIMES
+
+        if not any(package.name in RUNTIMES for package in group.packages):
+            gives += "; this version of edgeattn has no use for it yet"
+    return {
+        "extra": group.extra,
+        "gives": gives,
+        "whole": group.whole,
+        "install": None if group.whole else group.install,
+        "packages": [
+            {"name": each.name, "installed": each.installed, "tested": each.tested, "status": each.status}
+            for each in group.packages
+        ],
+    }
+
+
+def _machine() -> dict[str, Any]:
+    from edgeattn.devices import machine_facts
+
+    return machine_facts()
+
+
+def _meters() -> list[dict[str, Any]]:
+    from edgeattn.devices import load_device
+    from edgeattn.meters import METERS
+
+    profile = load_device("cpu")
+    reasons = {name: METERS[name](profile).available() for name in METERS}
+    return [{"name": name, "available": why is None, "reason": why} for name, why in reasons.items()]
+
+
+def _cache() -> dict[str, Any]:
+    from edgeattn.store import Store
+
+    folder = Store.default_root().absolute()
+    existing = next((path for path in (folder, *folder.parents) if os.access(path, os.F_OK)), None)
+    return {
+        "folder": str(folder),
+        "writable": existing is not None and os.access(existing, os.W_OK | os.X_OK),
+        "free_bytes": shutil.disk_usage(existing).free if existing else None,
+    }
+
+
+def _print(document: dict[str, Any]) -> None:
+    def line(text: str = "") -> None:
+        click.echo(plain(text).rstrip())
+
+    line(f"edgeattn {document['edgeattn']}")
+    width = max(len(package["name"]) for part in document["parts"] for package in part["packages"])
+    said: set[tuple[str, str]] = set()
+    for part in document["parts"]:
+        line()
+        line(f"{part['extra']}: {part['gives']}" if part["extra"] else part["gives"])
+        for package in part["packages"]:
+            if (package["name"], package["tested"]) in said:  # of a part that this one includes
+                continue
+            said.add((package["name"], package["tested"]))
+            installed, tested = package["installed"] or "-", package["tested"] or "any"
+            line(f"  {package['name']:<{width}}  {installed:<12}  {tested:<21}  {package['status']}")
+        if part["install"]:
+            line(f"  to get it: {part['install']}")
+    if document["machine"] is None:
+        line()
+        line("The machine itself is looked at when the device half is whole.")
+        return
+    line()
+    line("this machine")
+    for name, value in document["machine"].items():
+        line(f"  {name:<22}  {_shown(name, value)}")
+    line()
+    line("energy meters")
+    for meter in document["meters"]:
+        line(f"  {meter['name']:<22}  {'available' if meter['available'] else meter['reason']}")
+    cache = document["cache"]
+    line()
+    line("cache")
+    read_only = "" if cache["writable"] else " (cannot be written to: set EDGEATTN_CACHE to another folder)"
+    line(f"  {'folder':<22}  {cache['folder']}{read_only}")
+    line(f"  {'free':<22}  {_shown('free_bytes', cache['free_bytes'])}")
+
+
+def _shown(name: str, value: Any) -> str:
+    if value is None:
+        return "none" if name in ("cpu_quota", "memory_limit_bytes") else "unknown"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_shown(name, item)}" for key, item in value.items()) or "unknown"
+    if isinstance(value, list):
+        return " ".join(map(str, value)) or "unknown"
+    if name.endswith("_bytes"):
+        return f"{value / 2**30:.1f} GiB" if value >= 2**30 else f"{value // 1024} KiB"
+    return str(value)

@@ -1,0 +1,141 @@
+"""What of edgeattn's requirements is installed, from package metadata alone: nothing is imported.
+
+It needs only the standard library, so that it also works where the device half is incomplete.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import platform
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from edgeattn.errors import DeviceError
+
+_REQUIREMENT = re.compile(
+    r"(?P<name>[A-Za-z0-9._-]+)\s*(\[[^]]*\])?\s*\(?(?P<range>[^;)]*)\)?(;.*\bextra\s*==\s*['\"](?P<extra>[\w-]+))?"
+)
+_CLAUSE = re.compile(r"(>=|<=|==|!=|<|>)\s*(.+)")
+
+# Packages that are imported by another name than they are installed by.
+_MODULES = {"pyyaml": "yaml", "scikit-learn": "sklearn"}
+
+
+@dataclass(frozen=True)
+class Package:
+    """A package that edgeattn names.
+
+    tested: the range of versions, such as ">=1.23,<1.24".
+    installed: None where it is missing, "unknown" where it can be imported but has no metadata.
+    """
+
+    name: str
+    tested: str
+    installed: str | None
+
+    @property
+    def status(self) -> str:
+        """ok, missing, unknown, or outside the tested range."""
+        if self.installed is None:
+            return "missing"
+        inside = in_range(self.installed, self.tested)
+        return "unknown" if inside is None else "ok" if inside else "outside the tested range"
+
+
+@dataclass(frozen=True)
+class Group:
+    """The device half (extra None), or one of edgeattn's extras."""
+
+    extra: str | None
+    packages: list[Package]
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing of it is missing or outside its tested range."""
+        return all(package.status in ("ok", "unknown") for package in self.packages)
+
+    @property
+    def install(self) -> str:
+        """The command that brings it."""
+        return f"pip install 'edgeattn[{self.extra}]'" if self.extra else "pip install --upgrade edgeattn"
+
+
+def groups() -> Iterator[Group]:
+    """The device half and every extra, in the order of the package's own metadata.
+
+    Raises DeviceError where edgeattn itself is not installed and so has none.
+    """
+    try:
+        requirements = importlib.metadata.requires("edgeattn") or []
+        python = importlib.metadata.metadata("edgeattn")["Requires-Python"]
+    except importlib.metadata.PackageNotFoundError:
+        raise DeviceError(
+            "edgeattn is not installed as a package, so what it needs cannot be told",
+            fix="pip install edgeattn; in a checkout, pip install --editable .",
+        ) from None
+    ranges: dict[str | None, dict[str, set[str]]] = {None: {}}
+    for text in requirements:
+        match = _REQUIREMENT.match(text)
+        if match is None or match["name"] == "edgeattn":  # one extra that includes another
+            continue
+        # A package may be named more than once: build tools write an included extra out.
+        clauses = ranges.setdefault(match["extra"], {}).setdefault(match["name"], set())
+        clauses |= set(filter(None, map(str.strip, match["range"].split(","))))
+    for extra, packages in ranges.items():
+        listed = [
+            Package(name, ",".join(sorted(clauses, reverse=True)), _installed(name))
+            for name, clauses in packages.items()
+        ]
+        if extra is None:
+            listed.insert(0, Package("python", python, platform.python_version()))
+        yield Group(extra, listed)
+
+
+def in_range(version: str, tested: str) -> bool | None:
+    """Whether a version lies in a range such as ">=1.23,<1.24"; None if either cannot be read.
+
+    Only the release numbers are compared: 2.13.0+cpu and 2.13.0rc1 count as 2.13.0.
+    """
+    have = _release(version)
+    for clause in filter(None, tested.split(",")):
+        match = _CLAUSE.fullmatch(clause.strip())
+        want = _release(match[2]) if match else None
+        if match is None or want is None or have is None:
+            return None
+        holds = {
+            ">=": have >= want,
+            "<=": have <= want,
+            "==": have == want,
+            "!=": have != want,
+            "<": have < want,
+            ">": have > want,
+        }
+        if not holds[match[1]]:
+            return False
+    return True
+
+
+def _release(version: str) -> tuple[int, ...] | None:
+    match = re.match(r"\d+(\.\d+)*", version)
+    if match is None:
+        return None
+    numbers = [int(number) for number in match[0].split(".")]
+    while numbers and numbers[-1] == 0:  # 2.13 is 2.13.0
+        numbers.pop()
+    return tuple(numbers)
+
+
+def _installed(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        pass
+    # It may come under another name, such as onnxruntime-gpu, or from the system without metadata.
+    module = _MODULES.get(name.lower(), name.replace("-", "_"))
+    spec = importlib.util.find_spec(module)
+    if spec is None or spec.origin is None:  # a folder of that name is no package
+        return None
+    providers = importlib.metadata.packages_distributions().get(module)
+    return importlib.metadata.version(providers[0]) if providers else "unknown"

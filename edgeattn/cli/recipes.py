@@ -1,0 +1,106 @@
+"""`edgeattn recipes`: list, show, check and begin recipes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+import edgeattn
+from edgeattn.cli.console import common_options, emit, plain
+
+_TASKS = ("text-embedding", "image-classification")
+
+
+@click.group("recipes", invoke_without_command=True)
+@common_options
+@click.pass_context
+def command(ctx: click.Context, as_json: bool) -> None:
+    """List the recipes that ship with edgeattn; show, check or begin one."""
+    if ctx.invoked_subcommand is not None:
+        return
+    from edgeattn.recipe.reader import read_yaml, shipped_recipes
+
+    rows = []
+    for name, path in shipped_recipes().items():
+        # Not load_recipe: checking the options of an attention variant needs torch.
+        document, _ = read_yaml(path)
+        description = document.get("description", "") if isinstance(document, dict) else ""
+        rows.append({"name": name, "description": str(description)})
+
+    def human() -> None:
+        width = max((len(row["name"]) for row in rows), default=0)
+        for row in rows:
+            click.echo(plain(f"{row['name']:<{width}}  {row['description']}"))
+
+    emit(rows, as_json, human)
+
+
+@command.command("show")
+@click.argument("name")
+@common_options
+def show(name: str, as_json: bool) -> None:
+    """Print the recipe NAME (a shipped recipe's name, or a file) as it is written."""
+    from edgeattn.recipe.reader import find_recipe, read_yaml
+
+    path = find_recipe(name)
+    document, _ = read_yaml(path)
+    text = path.read_text(encoding="utf-8")
+    emit(document, as_json, lambda: click.echo(plain(text, lines=True), nl=False))
+
+
+@command.command("check")
+@click.argument("recipe")
+@common_options
+def check(recipe: str, as_json: bool) -> None:
+    """Say whether RECIPE (a file, or a shipped recipe's name) is valid; nothing is built.
+
+    With --json, prints the recipe with all its defaults.
+    """
+    from edgeattn.recipe.reader import load_recipe, to_document
+
+    loaded = load_recipe(recipe)
+    emit(
+        {"valid": True, "file": str(loaded.file), "recipe": to_document(loaded.recipe)},
+        as_json,
+        lambda: click.echo(plain(f"{loaded.file}: the recipe {loaded.recipe.name} is valid")),
+    )
+
+
+@command.command("schema")
+@common_options
+def schema(as_json: bool) -> None:
+    """Print the JSON Schema of recipes, with the options of each attention variant, for an editor."""
+    from edgeattn.recipe.json_schema import recipe_json_schema
+
+    document = recipe_json_schema()
+    emit(document, as_json, lambda: click.echo(json.dumps(document, indent=2)))
+
+
+@command.command("new")
+@click.argument("file", default="recipe.yaml")
+@click.option(
+    "--task", type=click.Choice(_TASKS), default=_TASKS[0], show_default=True, help="What the model does."
+)
+@click.option("--force", is_flag=True, help="Overwrite FILE.")
+@common_options
+def new(file: str, task: str, force: bool, as_json: bool) -> None:
+    """Write a commented recipe to begin with to FILE (recipe.yaml when absent, - for stdout)."""
+    from edgeattn.errors import InputError
+
+    package = Path(edgeattn.__file__).parent
+    text = (package / "recipe" / "starters" / f"{task}.yaml").read_text(encoding="utf-8")
+    if file == "-":
+        emit({"file": None, "text": text}, as_json, lambda: click.echo(text, nl=False))
+        return
+    try:
+        with Path(file).open("w" if force else "x", encoding="utf-8") as out:
+            out.write(text)
+    except FileExistsError:
+        raise InputError("exists already", where=file, fix="choose another name, or give --force") from None
+    emit(
+        {"file": file},
+        as_json,
+        lambda: click.echo(plain(f"wrote {file}; check it with `edgeattn recipes check {file}`")),
+    )

@@ -1,0 +1,44 @@
+"""`edgeattn verify`: is the shipped engine, on this machine, still right?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from edgeattn.cli.console import common_options, emit
+
+
+@click.command("verify")
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option(
+    "--threads", type=click.IntRange(1, 1024), help="Threads of the engine; the usable cores by default."
+)
+@common_options
+def command(bundle: Path, threads: int | None, as_json: bool) -> None:
+    """Run the efficient engine of BUNDLE on its golden samples and evaluation data, and hold it against its
+    floor.
+
+    Records verify.json and report.html in the bundle; exits with 1 when it fails.
+    """
+    from edgeattn.bench.accuracy import check
+    from edgeattn.bundle import Bundle
+    from edgeattn.errors import VerificationError
+    from edgeattn.report.html import refresh
+    from edgeattn.report.table import show_verify
+
+    opened = Bundle.open(bundle)
+    document = check(opened, threads=threads)
+    opened.record("verify.json", document)
+    refresh(opened)
+    emit(document, as_json, lambda: show_verify(document))
+    if not document["passed"]:
+        if as_json:
+            raise click.exceptions.Exit(
+                VerificationError.exit_code
+            )  # the one document on stdout has said why
+        raise VerificationError(
+            "the bundle failed verification: " + "; ".join(document["reasons"]),
+            where=str(bundle),
+            fix="do not ship it; compile it again",
+        )

@@ -1,0 +1,67 @@
+"""Two real data sets that need no download."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable
+
+from datasets import Dataset
+
+from edgeattn.errors import DataError
+from edgeattn.registry import did_you_mean
+
+SPLITS = ("train", "test")
+_TEST_SHARE = 0.2
+_WORDS = (4, 120)  # shorter ones say nothing, longer ones are grammar listings
+_SENTENCE_END = re.compile(r"(?<=[.!?:])\s+(?=[A-Z\"“])")
+
+
+def _held_out(name: str) -> bool:
+    """Whether a group of samples belongs to the test split: by a hash of its name, so that it never moves."""
+    return int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) < _TEST_SHARE * 2**32
+
+
+def _python_docs(split: str) -> Dataset:
+    """Sentences and paragraphs of the Python language reference, as every CPython carries it for `help()`.
+
+    Whole topics are held out, so that no paragraph of a test topic is seen in training.
+    """
+    from pydoc_data.topics import topics
+
+    texts: dict[str, None] = {}  # ordered, without repeats
+    for topic in sorted(topics):
+        if _held_out(topic) != (split == "test"):
+            continue
+        for block in re.split(r"\n\s*\n", topics[topic]):
+            passage = " ".join(block.replace("*", "").split())
+            if "::=" in passage or ">>>" in passage or set(passage) <= set("=-*~ "):
+                continue
+            sentences = _SENTENCE_END.split(passage)
+            for text in [*sentences, passage] if len(sentences) > 1 else sentences:
+                if _WORDS[0] <= len(text.split()) <= _WORDS[1]:
+                    texts[text] = None
+    return Dataset.from_dict({"text": list(texts)})
+
+
+def _digits(split: str) -> Dataset:
+    """The 1797 handwritten digits of scikit-learn: 8 x 8 grey images and their labels (UCI, CC BY 4.0)."""
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    images = (digits.images / 16.0).astype("float32")[:, None]  # [S, 1, 8, 8], 0 to 1
+    # In the set's own order, not shuffled: neighbours are often by one writer, who must not be in both splits.
+    rows = slice(None, 1347) if split == "train" else slice(1347, None)
+    return Dataset.from_dict({"image": images[rows], "label": digits.target[rows]}).with_format("numpy")
+
+
+_BUILTINS: dict[str, Callable[[str], Dataset]] = {"python-docs": _python_docs, "digits": _digits}
+
+
+def load_builtin(name: str, split: str) -> Dataset:
+    """The builtin set `name`. Raises DataError for an unknown set or split."""
+    if name not in _BUILTINS:
+        raise DataError(f"unknown builtin data {name!r}", fix=did_you_mean(name, list(_BUILTINS)))
+    if split not in SPLITS:
+        raise DataError(f"builtin:{name} has no split {split!r}", fix=f"use one of {', '.join(SPLITS)}")
+    return _BUILTINS[name](split)

@@ -1,0 +1,98 @@
+"""From a recipe's source to a table with the columns `text`, `text_pair`, `score`, `image`, `label`."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset, DatasetDict, load_dataset
+from datasets.exceptions import DatasetGenerationError
+
+from edgeattn.data.builtin import load_builtin
+from edgeattn.errors import DataError
+from edgeattn.recipe import inside
+from edgeattn.recipe.schema import Source
+from edgeattn.registry import did_you_mean
+from edgeattn.store import sha256_file
+
+_FORMATS = {
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".jsonl": "json",
+    ".json": "json",
+    ".txt": "text",
+    ".parquet": "parquet",
+}
+_COLUMNS = ("text", "text_pair", "score", "image", "label")
+
+
+def _suffix(path: Path) -> str:
+    """The suffix that tells the format, a final .gz left out."""
+    return Path(path.stem).suffix if path.suffix == ".gz" else path.suffix
+
+
+def load_rows(source: Source, root: Path) -> Dataset:
+    """The rows of `source`, their columns renamed to ours; `root` is where file names start.
+
+    Raises DataError for what is missing, empty or unreadable.
+    """
+    kind, _, name = source.source.partition(":")
+    if kind == "builtin":
+        rows = load_builtin(name, source.split)
+    elif kind == "hub":
+        rows = load_dataset(name, split=source.split, revision=source.revision)
+    else:
+        rows = _load_file(source, inside(root, source.source))
+    rows = _rename(rows, source)
+    if not len(rows):
+        raise DataError("no rows", where=source.source, fix="check the file, or choose another split")
+    return rows.select(range(min(source.limit, len(rows)))) if source.limit else rows
+
+
+def source_digest(source: Source, root: Path) -> str:
+    """What of a source, beside the recipe's own words, decides its samples: a file's SHA-256, or what a builtin holds."""
+    kind = source.source.partition(":")[0]
+    if kind == "hub":
+        return f"hub:{source.revision}"
+    if kind == "builtin":
+        digest = hashlib.sha256()
+        for row in load_rows(source, root):
+            digest.update(repr(row).encode())
+        return f"sha256:{digest.hexdigest()}"
+    return sha256_file(inside(root, source.source))
+
+
+def _load_file(source: Source, path: Path) -> Dataset:
+    suffix = _suffix(path)
+    if suffix not in _FORMATS:
+        raise DataError(f"{path.name} is of no known format", fix=f"known: {', '.join(sorted(_FORMATS))}, each also .gz")
+    options: dict[str, Any] = {}
+    if _FORMATS[suffix] == "csv":
+        options["sep"] = "\t" if suffix == ".tsv" else ","
+        if source.names:
+            options["names"] = list(source.names)
+        if not source.quoting:
+            options["quoting"] = 3  # csv.QUOTE_NONE
+    try:
+        return load_dataset(_FORMATS[suffix], data_files={"train": str(path)}, split="train", **options)
+    except (DatasetGenerationError, ValueError, OSError) as error:
+        cause = error.__cause__ or error
+        raise DataError(
+            f"cannot be read as {suffix[1:]}: {cause}",
+            where=source.source,
+            fix="check the file, and `names` and `quoting` for csv and tsv",
+        ) from error
+
+
+def _rename(rows: Dataset | DatasetDict, source: Source) -> Dataset:
+    wanted = {ours: theirs for ours in _COLUMNS if (theirs := getattr(source.columns, ours)) is not None}
+    for ours, theirs in wanted.items():
+        if theirs not in rows.column_names:
+            raise DataError(
+                f"no column {theirs!r} for {ours}",
+                where=source.source,
+                fix=did_you_mean(theirs, rows.column_names),
+            )
+    rows = rows.rename_columns({theirs: ours for ours, theirs in wanted.items() if ours != theirs})
+    return rows.select_columns([name for name in rows.column_names if name in _COLUMNS])

@@ -1,0 +1,20 @@
+"""Devices: their profiles, and the machine this runs on."""
+
+from edgeattn.devices.load import device_names, load_device
+from edgeattn.devices.probe import machine_facts, probe_cpu, usable_cores, usable_memory_bytes
+from edgeattn.devices.profile import CpuFacts, DeviceProfile, EnergySource, Note, PowerModel, RuntimeSupport
+
+__all__ = [
+    "CpuFacts",
+    "DeviceProfile",
+    "EnergySource",
+    "Note",
+    "PowerModel",
+    "RuntimeSupport",
+    "device_names",
+    "load_device",
+    "machine_facts",
+    "probe_cpu",
+    "usable_cores",
+    "usable_memory_bytes",
+]

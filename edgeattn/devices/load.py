@@ -1,0 +1,157 @@
+"""Reads `devices/<name>.yaml` into a DeviceProfile."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from edgeattn.devices.probe import probe_cpu, usable_memory_bytes
+from edgeattn.devices.profile import (
+    CpuFacts,
+    DeviceProfile,
+    EnergySource,
+    Note,
+    Part,
+    PowerModel,
+    RuntimeSupport,
+    Text,
+)
+from edgeattn.errors import InputError
+from edgeattn.registry import did_you_mean
+from edgeattn.shipped import shipped
+from edgeattn.validation import validate
+from edgeattn.yamlfile import Place, Positions, read_yaml
+
+SCHEMA_VERSION = 1
+
+
+class PowerModelFor(PowerModel):
+    """A power model for the processors that have an instruction set."""
+
+    needs: str | None = None
+
+
+class EnergyFile(Part):
+    """`energy:` of a device file."""
+
+    kind: str
+    power_models: tuple[PowerModelFor, ...] = Field(
+        default=(), description="the first whose `needs` the processor has is taken"
+    )
+
+
+class DeviceFile(Part):
+    """A device file, its `extends:` resolved. The profile's name is the file's."""
+
+    schema_version: Literal[1] = Field(alias="schema")
+    description: Text
+    probe: bool = Field(
+        default=False, description="cpu and memory_bytes are those of the machine that reads the file"
+    )
+    runtimes: tuple[RuntimeSupport, ...] = Field(min_length=1)
+    memory_bytes: int | None = Field(default=None, ge=1)
+    cpu: CpuFacts | None = None
+    energy: EnergyFile = EnergyFile(kind="none")
+    notes: tuple[Note, ...] = ()
+
+
+@dataclass(frozen=True)
+class Layered(Positions):
+    """Where values stand in a document laid over another file's."""
+
+    over: Positions
+    base: Positions
+
+    def where(self, loc: Place = ()) -> str:
+        """ "file:line" in the file that the value came from."""
+        return (self.over if self.known(loc) in self.over.lines else self.base).where(loc)
+
+
+def device_names(folder: Path | None = None) -> list[str]:
+    """The devices that have a profile, sorted."""
+    return sorted(path.stem for path in (folder or shipped("devices")).glob("*.yaml"))
+
+
+def load_device(name: str, *, folder: Path | None = None, root: Path = Path("/")) -> DeviceProfile:
+    """The profile called `name`.
+
+    folder: where the device files are; edgeattn's own when None. root: what a probed profile probes below.
+    Raises InputError for an unknown name, with the nearest one, and for a file that is not a device profile.
+    """
+    document, positions = _resolve(name, folder or shipped("devices"), ())
+    file = validate(DeviceFile, document, positions)
+    cpu, memory_bytes = file.cpu, file.memory_bytes
+    if file.probe:
+        stated = cpu.model_dump(exclude_unset=True) if cpu else {}
+        cpu = probe_cpu(root).model_copy(update=stated)
+        memory_bytes = memory_bytes or usable_memory_bytes(root)
+    return DeviceProfile(
+        name=name,
+        description=file.description,
+        runtimes=file.runtimes,
+        memory_bytes=memory_bytes,
+        cpu=cpu,
+        energy=EnergySource(kind=file.energy.kind, power_model=_power_model(file.energy, cpu)),
+        notes=file.notes,
+    )
+
+
+def _power_model(energy: EnergyFile, cpu: CpuFacts | None) -> PowerModel | None:
+    sets = cpu.instruction_sets if cpu else ()
+    for model in energy.power_models:
+        if model.needs is None or model.needs in sets:
+            return PowerModel(**model.model_dump(exclude={"needs"}))
+    return None
+
+
+def _resolve(name: str, folder: Path, via: tuple[str, ...]) -> tuple[dict[str, Any], Positions]:
+    """The document of `name` laid over those it extends, lists as tuples, and where its values stand."""
+    where = str(folder / f"{via[-1]}.yaml") if via else None
+    if name in via:
+        circle = " -> ".join((*via, name))
+        raise InputError(
+            f"extends goes round in a circle: {circle}", where=where, fix="extend another device"
+        )
+    known = device_names(folder)
+    if name not in known:
+        raise InputError(f"unknown device {name!r}", where=where, fix=did_you_mean(name, known))
+    parsed, positions = read_yaml(folder / f"{name}.yaml")
+    document = _tuples(parsed)
+    if not isinstance(document, dict):
+        raise InputError("a device profile is a mapping", where=positions.where(), fix="see devices/cpu.yaml")
+    version = document.get("schema")
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        raise InputError(
+            f"schema {version} is newer than {SCHEMA_VERSION}, the newest that this edgeattn reads",
+            where=positions.where(("schema",)),
+            fix="update edgeattn",
+        )
+    if "extends" not in document:
+        return document, positions
+    base, below = _resolve(str(document.pop("extends")), folder, (*via, name))
+    layered = Layered(positions.file, {**below.lines, **positions.lines}, over=positions, base=below)
+    return _overlay(base, document), layered
+
+
+def _overlay(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """`over` laid over `base`: mappings are joined, anything else is replaced."""
+    joined = dict(base)
+    for key, value in over.items():
+        below = joined.get(key)
+        if isinstance(below, dict) and isinstance(value, dict):
+            joined[key] = _overlay(below, value)
+        else:
+            joined[key] = value
+    return joined
+
+
+def _tuples(value: Any) -> Any:
+    """`value` with tuples for lists, as strict validation of a frozen part wants them."""
+    if isinstance(value, list):
+        return tuple(map(_tuples, value))
+    if isinstance(value, dict):
+        return {key: _tuples(item) for key, item in value.items()}
+    return value

@@ -1,0 +1,176 @@
+"""This machine, as /proc and /sys tell it, in a container or out of one.
+
+Every reader takes the `root` that /proc and /sys lie below, so that tests can show it other machines.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from pathlib import Path
+from typing import Any
+
+from edgeattn.devices.cgroup import limits, read, read_int
+from edgeattn.devices.profile import CpuFacts
+
+# The extensions that decide how fast a model runs, by the kernel's names; aarch64 calls neon asimd.
+_INSTRUCTION_SETS = (
+    *("sse4_2", "avx", "f16c", "fma", "avx2", "avx_vnni", "avx512f", "avx512bw", "avx512vl", "avx512_vnni"),
+    *("avx512_bf16", "avx512_fp16", "amx_tile", "amx_int8", "amx_bf16"),
+    *("neon", "asimdhp", "asimddp", "i8mm", "bf16", "sve", "sve2"),
+)
+
+# (implementer, part) of /proc/cpuinfo, as in util-linux's lscpu-arm.c: aarch64 kernels give no model name.
+_ARM_CORES = {
+    ("0x41", "0xd03"): "Cortex-A53",
+    ("0x41", "0xd04"): "Cortex-A35",
+    ("0x41", "0xd05"): "Cortex-A55",
+    ("0x41", "0xd07"): "Cortex-A57",
+    ("0x41", "0xd08"): "Cortex-A72",
+    ("0x41", "0xd09"): "Cortex-A73",
+    ("0x41", "0xd0a"): "Cortex-A75",
+    ("0x41", "0xd0b"): "Cortex-A76",
+    ("0x41", "0xd0c"): "Neoverse-N1",
+    ("0x41", "0xd40"): "Neoverse-V1",
+    ("0x41", "0xd41"): "Cortex-A78",
+    ("0x41", "0xd42"): "Cortex-A78AE",
+    ("0x41", "0xd49"): "Neoverse-N2",
+    ("0x41", "0xd4f"): "Neoverse-V2",
+    ("0x4e", "0x004"): "Carmel",
+}
+
+_CACHE_SUFFIX = {"Data": "d", "Instruction": "i", "Unified": ""}
+_UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3}
+
+
+def probe_cpu(root: Path = Path("/")) -> CpuFacts:
+    """The processor of this machine. An extension is listed if every core has it."""
+    processors = _processors(root)
+    flags = [set((entry.get("flags") or entry.get("Features") or "").split()) for entry in processors]
+    common = set.intersection(*flags) if flags else set()
+    if "asimd" in common:
+        common.add("neon")
+    return CpuFacts(
+        model=_model(processors, root),
+        cores=_cores(processors, root),
+        threads=len(processors) or None,
+        instruction_sets=tuple(name for name in _INSTRUCTION_SETS if name in common),
+        max_mhz=_max_mhz(root),
+        caches_bytes=_caches(root),
+    )
+
+
+def usable_cores(root: Path = Path("/")) -> float:
+    """Logical cores this process may use: its affinity, narrowed by its CPU quota (such as 1.5)."""
+    allowed = float(len(os.sched_getaffinity(0)))
+    quota = limits(root).cpus
+    return allowed if quota is None else min(allowed, quota)
+
+
+def usable_memory_bytes(root: Path = Path("/")) -> int | None:
+    """The memory of this machine, or the container's limit if that is less."""
+    found = [value for value in (_meminfo(root, "MemTotal"), limits(root).memory_bytes) if value is not None]
+    return min(found, default=None)
+
+
+def machine_facts(root: Path = Path("/")) -> dict[str, Any]:
+    """What a benchmark or report records of the machine it ran on, as JSON. What cannot be read is None."""
+    cpu = probe_cpu(root)
+    limit = limits(root)
+    return {
+        "cpu_model": cpu.model,
+        "architecture": platform.machine(),
+        "cores": cpu.cores,
+        "threads": cpu.threads,
+        "cores_usable": usable_cores(root),
+        "cpu_quota": limit.cpus,
+        "instruction_sets": list(cpu.instruction_sets),
+        "max_mhz": cpu.max_mhz,
+        "governor": read(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        "caches_bytes": cpu.caches_bytes,
+        "memory_bytes": _meminfo(root, "MemTotal"),
+        "memory_limit_bytes": limit.memory_bytes,
+        "memory_available_bytes": _meminfo(root, "MemAvailable"),
+        "load_average": _load_average(root),
+        "container": in_container(root),
+        "kernel": read(root / "proc/sys/kernel/osrelease"),
+        "python": platform.python_version(),
+    }
+
+
+def in_container(root: Path = Path("/")) -> bool:
+    """Whether the usual traces of a container (Docker, Podman, Kubernetes, LXC, systemd-nspawn) are seen."""
+    if any((root / name).exists() for name in (".dockerenv", "run/.containerenv", "run/systemd/container")):
+        return True
+    groups = read(root / "proc/1/cgroup") or ""
+    return re.search(r"docker|kubepods|containerd|libpod|/lxc", groups) is not None
+
+
+def _processors(root: Path) -> list[dict[str, str]]:
+    """The blocks of /proc/cpuinfo that describe a logical core."""
+    blocks = (read(root / "proc/cpuinfo") or "").split("\n\n")
+    parsed = []
+    for block in blocks:
+        pairs = (line.partition(":") for line in block.splitlines())
+        entry = {key.strip(): value.strip() for key, _, value in pairs}
+        if "processor" in entry:
+            parsed.append(entry)
+    return parsed
+
+
+def _model(processors: list[dict[str, str]], root: Path) -> str | None:
+    names = dict.fromkeys(_core_name(entry) for entry in processors)
+    cores = " + ".join(name for name in names if name)
+    board = read(root / "proc/device-tree/model")
+    if cores and board:
+        return f"{cores} ({board})"
+    return cores or board or None
+
+
+def _core_name(entry: dict[str, str]) -> str | None:
+    if "model name" in entry:
+        return entry["model name"]
+    implementer, part = entry.get("CPU implementer"), entry.get("CPU part")
+    if implementer is None or part is None:
+        return None
+    return _ARM_CORES.get((implementer, part), f"implementer {implementer} part {part}")
+
+
+def _cores(processors: list[dict[str, str]], root: Path) -> int | None:
+    topology = [
+        (read(folder / "physical_package_id"), read(folder / "core_id"))
+        for folder in (root / "sys/devices/system/cpu").glob("cpu[0-9]*/topology")
+    ]
+    listed = [(entry.get("physical id"), entry.get("core id")) for entry in processors]
+    for pairs in (topology, listed):
+        if pairs and all(core is not None for _, core in pairs):
+            return len(set(pairs))
+    return len(processors) or None
+
+
+def _max_mhz(root: Path) -> int | None:
+    # Not "cpu MHz" of /proc/cpuinfo: that is the clock of the moment.
+    files = (root / "sys/devices/system/cpu").glob("cpu[0-9]*/cpufreq/cpuinfo_max_freq")
+    khz = [value for value in map(read_int, files) if value]
+    return max(khz) // 1000 if khz else None
+
+
+def _caches(root: Path) -> dict[str, int]:
+    found = {}
+    for folder in sorted((root / "sys/devices/system/cpu/cpu0/cache").glob("index[0-9]*")):
+        level, kind, size = (read(folder / name) for name in ("level", "type", "size"))
+        match = re.fullmatch(r"(\d+)([KMG]?)", size or "")
+        if level and kind in _CACHE_SUFFIX and match and int(match[1]):
+            found[f"L{level}{_CACHE_SUFFIX[kind]}"] = int(match[1]) * _UNITS[match[2]]
+    return found
+
+
+def _meminfo(root: Path, field: str) -> int | None:
+    match = re.search(rf"^{field}:\s+(\d+) kB$", read(root / "proc/meminfo") or "", re.MULTILINE)
+    return int(match[1]) * 1024 if match else None
+
+
+def _load_average(root: Path) -> list[float] | None:
+    match = re.match(r"(\d+\.\d+) (\d+\.\d+) (\d+\.\d+) ", read(root / "proc/loadavg") or "")
+    return [float(value) for value in match.groups()] if match else None

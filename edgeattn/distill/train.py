@@ -1,0 +1,163 @@
+"""One phase of training on `transformers.Trainer`: resumable, watched for NaN, with progress."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import (
+    PrinterCallback,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+
+from edgeattn.distill.batching import Unpadded, collate
+from edgeattn.errors import TrainingError
+from edgeattn.progress import Progress
+
+_COMPLETE = "complete.json"  # written after the last file of a checkpoint: one without it was cut off by a kill
+
+
+class Objective(nn.Module):
+    """A student under training and the loss of a batch, in the form that the Trainer calls."""
+
+    def __init__(self, student: nn.Module, loss: Callable[..., Tensor]) -> None:
+        super().__init__()
+        self.student = student
+        self._loss = loss
+        self.last = float("nan")
+        self.tokens = 0  # that were attended to, padding left out
+
+    def forward(self, **feeds: Tensor) -> dict[str, Tensor]:
+        loss = self._loss(feeds)
+        self.last = loss.item()
+        mask = feeds.get("attention_mask")
+        self.tokens += int(mask.sum()) if mask is not None else 0
+        if not torch.isfinite(loss):
+            raise _NotFiniteError("the loss is not finite")
+        return {"loss": loss}
+
+
+class _NotFiniteError(ArithmeticError):
+    pass
+
+
+class _Watch(TrainerCallback):
+    """Progress, and a stop before a step with gradients that are not finite would spoil the weights."""
+
+    def __init__(self, objective: Objective, progress: Progress | None) -> None:
+        self._objective = objective
+        self._progress = progress
+        self._started = time.monotonic()
+        self._first: int | None = None
+
+    def on_pre_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        for name, parameter in self._objective.named_parameters():
+            if parameter.grad is not None and not bool(parameter.grad.isfinite().all()):
+                raise _NotFiniteError(f"the gradient of {name} is not finite")
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        if self._first is None:
+            self._first = state.global_step - 1
+        rate = (state.global_step - self._first) / (time.monotonic() - self._started)
+        if self._progress:
+            self._progress.update(
+                state.global_step, state.max_steps, loss=self._objective.last, **{"steps/s": round(rate, 2)}
+            )
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
+        (folder / _COMPLETE).write_text(json.dumps({"step": state.global_step}))
+
+
+def train(
+    objective: Objective,
+    samples: Unpadded,
+    work: Path,
+    *,
+    steps: int,
+    learning_rate: float,
+    batch_size: int,
+    seed: int,
+    checkpoint_every: int,
+    by_length: bool,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Trains the objective's parameters that require gradients, for `steps` steps.
+
+    Checkpoints go to `work`; where it holds some already, training goes on from the newest whole one.
+    Returns {"steps", "resumed_from", "seconds", "tokens", "loss"}. Raises TrainingError where loss or gradients
+    become NaN or infinite.
+    """
+    resume = _newest_whole(work)
+    arguments = TrainingArguments(
+        output_dir=str(work),
+        max_steps=steps,
+        learning_rate=learning_rate,
+        lr_scheduler_type="cosine",
+        warmup_steps=max(1, steps // 20),
+        weight_decay=0.0,
+        per_device_train_batch_size=batch_size,
+        train_sampling_strategy="group_by_length" if by_length else "random",
+        seed=seed,
+        data_seed=seed,
+        use_cpu=not torch.cuda.is_available(),
+        save_strategy="steps",
+        save_steps=checkpoint_every,
+        save_total_limit=2,
+        logging_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+        remove_unused_columns=False,
+        dataloader_num_workers=0,
+        dataloader_pin_memory=False,
+    )
+    trainer = Trainer(
+        model=objective,
+        args=arguments,
+        train_dataset=samples,
+        data_collator=collate,
+        callbacks=[_Watch(objective, progress)],
+    )
+    trainer.remove_callback(PrinterCallback)
+    started = time.monotonic()
+    try:
+        trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    except _NotFiniteError as error:
+        last = _newest_whole(work)
+        good = f"step {last.name.rpartition('-')[2]}" if last else "none was written yet"
+        raise TrainingError(
+            f"{error} at step {trainer.state.global_step + 1} of {steps}; last good checkpoint: {good}",
+            fix="lower the learning rate of this phase, or check the data",
+        ) from error
+    return {
+        "steps": steps,
+        "resumed_from": int(resume.name.rpartition("-")[2]) if resume else None,
+        "seconds": round(time.monotonic() - started, 3),
+        "tokens": objective.tokens,
+        "loss": objective.last,
+    }
+
+
+def _newest_whole(work: Path) -> Path | None:
+    """The newest checkpoint that was written to its end; those that were not are removed."""
+    whole = []
+    for folder in work.glob("checkpoint-*"):
+        if (folder / _COMPLETE).is_file():
+            whole.append(folder)
+        else:
+            shutil.rmtree(folder)
+    return max(whole, key=lambda folder: int(folder.name.rpartition("-")[2]), default=None)

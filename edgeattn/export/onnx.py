@@ -1,0 +1,84 @@
+"""From a torch model to an ONNX graph, through `transformers.exporters.OnnxExporter`.
+
+The exporter is young and patches much of torch while it runs; it is called here and nowhere else. Tested with
+transformers 5.23, torch 2.13, onnx 1.23, onnxscript 0.7.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+
+import onnx_ir as ir
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from edgeattn.attention.lowering import allow
+from edgeattn.errors import ToolError
+
+# The lowest opset with Gelu as one operator; spelled out as Erf it costs ONNX Runtime 10 % of MiniLM at N = 512.
+PREFERRED_OPSET = 20
+MAX_BATCH = 1024
+
+
+def export(
+    model: PreTrainedModel,
+    example: Mapping[str, Tensor],
+    dims: Mapping[str, Mapping[int, str]],
+    *,
+    opset: int,
+    max_length: int | None,
+    operators: frozenset[str] = frozenset(),
+) -> tuple[ir.Model, dict[str, object]]:
+    """The ONNX graph of `model` and the manifest that `ExportedModel.from_pretrained` reads beside it.
+
+    example: model inputs, batch of two; dims: which axes of each input may change, by name.
+    max_length: the longest sequence the model takes, for the axis called "sequence".
+    operators: fused operators of the target's runtime that the graph may hold.
+    Raises ToolError where the exporter fails.
+    """
+    from transformers.exporters import OnnxConfig, OnnxExporter
+
+    named: dict[str, torch.export.Dim] = {}
+    limits = {"batch": MAX_BATCH, "sequence": max_length}
+    for axes in dims.values():
+        for name in axes.values():
+            named.setdefault(name, torch.export.Dim(name, min=1, max=limits.get(name)))
+    config = OnnxConfig(
+        dynamic=True,
+        dynamic_shapes={key: {axis: named[name] for axis, name in axes.items()} for key, axes in dims.items()},
+        opset_version=opset,
+    )
+    try:
+        # The exporter prints and warns on its own account; what matters is whether the graph is right.
+        with allow(operators), warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            exported = OnnxExporter().export(model.eval(), dict(example), config)
+    except (RuntimeError, ValueError, TypeError, torch.onnx.errors.OnnxExporterError) as error:
+        raise ToolError(
+            f"{type(model).__name__} could not be exported at opset {opset}: {_first_line(error)}",
+            where="export",
+            fix="run again with -v for the exporter's own report",
+        ) from error
+    graph = exported.program
+    component = exported.components["model"]
+    manifest = {
+        "schema_version": 1,
+        "export_format": "onnx",
+        "components": {"model": {"file": "model.onnx", "metadata": vars(component.metadata)}},
+    }
+    return graph, json.loads(json.dumps(manifest))
+
+
+def save(graph: ir.Model, path: Path) -> None:
+    """Writes the graph to `path` and its weights to `<path>.data` beside it."""
+    ir.save(graph, path, external_data=f"{path.name}.data")
+
+
+def _first_line(error: BaseException) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

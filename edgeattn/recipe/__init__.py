@@ -1,0 +1,28 @@
+"""Recipes: their schema, and the reader that turns a YAML file into one or says by line why it cannot."""
+
+from __future__ import annotations
+
+from edgeattn.recipe.reader import (
+    LoadedRecipe,
+    Positions,
+    find_recipe,
+    inside,
+    load_recipe,
+    read_yaml,
+    shipped_recipes,
+    to_document,
+)
+from edgeattn.recipe.schema import SCHEMA_VERSION, Recipe
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "LoadedRecipe",
+    "Positions",
+    "Recipe",
+    "find_recipe",
+    "inside",
+    "load_recipe",
+    "read_yaml",
+    "shipped_recipes",
+    "to_document",
+]

@@ -1,0 +1,55 @@
+"""What a runtime is: it builds an engine from a graph, and loads an engine into a session that answers
+feeds.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Arrays = dict[str, NDArray[np.generic]]  # tensor name -> array
+
+
+class Session(Protocol):
+    """A loaded engine."""
+
+    def run(self, feeds: Arrays) -> Arrays:
+        """The graph's outputs by name for its inputs by name."""
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """JSON facts of how this session runs: version, threads, what was switched off."""
+        ...
+
+
+class Runtime(Protocol):
+    """A library that runs graphs. Its native code is called in a `worker` wherever the input is not our
+    own.
+    """
+
+    name: str
+
+    def version(self) -> str | None:
+        """The installed version; None when it is not installed."""
+        ...
+
+    def build(
+        self, graph: Path, out: Path, *, precision: str, feeds: Arrays, threads: int | None = None
+    ) -> dict[str, Any]:
+        """Write the engine of `graph` into the folder `out`: engine.json and whatever else it needs.
+
+        graph: a file that lies directly in the bundle's root.
+        feeds: inputs to tune on.
+        Returns the content of engine.json. Raises DeviceError when the runtime is missing.
+        """
+        ...
+
+    def load(self, root: Path, engine: Path, threads: int | None = None) -> Session:
+        """The session of the engine folder `engine` in the bundle at `root`.
+
+        Raises BundleError for an engine that cannot be read, DeviceError for one that cannot run here.
+        """
+        ...

@@ -1,0 +1,14 @@
+"""What a model is for: one file a task, behind a closed registry."""
+
+from edgeattn.registry import Registry
+from edgeattn.tasks.base import Samples, Task
+
+TASKS: Registry[type[Task]] = Registry(
+    "task",
+    {
+        "text-embedding": "edgeattn.tasks.text_embedding:TextEmbeddingTask",
+        "image-classification": "edgeattn.tasks.image_classification:ImageClassificationTask",
+    },
+)
+
+__all__ = ["TASKS", "Samples", "Task"]

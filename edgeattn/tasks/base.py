@@ -1,0 +1,108 @@
+"""The contract of a task: how samples become model inputs, what is compared, what is measured."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from datasets import Dataset
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from edgeattn.bundle import Metric
+
+# Model inputs by name, the first axis counting samples; sequences are padded to the longest, beside their
+# attention_mask. Everything that is not a model input (labels, pairs, gold scores) has a name of its own.
+Samples = dict[str, np.ndarray]
+
+
+class Task(ABC):
+    """A task, made from the `task` part of a recipe and the teacher's folder."""
+
+    kind: ClassVar[str]
+    metrics: ClassVar[tuple[Metric, ...]]  # a recipe that names none means the first that the data allows
+    inputs: ClassVar[tuple[str, ...]]
+    output: ClassVar[str]
+    auto_model: ClassVar[Any]  # the transformers Auto class that loads a model of this task
+
+    @abstractmethod
+    def encode(self, rows: Dataset, *, held_out: bool, max_length: int | None = None) -> Samples:
+        """Model inputs of `rows`. Where they are held out, also what the metrics need (pairs, gold, labels).
+
+        max_length: tokens kept of a text; the task's own when None.
+        Raises DataError naming a column that is missing.
+        """
+
+    @abstractmethod
+    def exportable(self, model: PreTrainedModel) -> PreTrainedModel:
+        """`model` with the task's own head, such as pooling, so that the exported graph gives the task's output."""
+
+    @abstractmethod
+    def forward(self, model: PreTrainedModel, feeds: Mapping[str, Tensor]) -> dict[str, Any]:
+        """Runs `model`: {"hidden": tuple of [B, N, C], one an embedding or layer, output name: [B, ...]}."""
+
+    @abstractmethod
+    def distillation_loss(
+        self, student: Mapping[str, Any], teacher: Mapping[str, Any], feeds: Mapping[str, Tensor]
+    ) -> Tensor:
+        """How far the student's `forward` is from the teacher's on the same feeds, as a scalar."""
+
+    def dynamic_dims(self) -> dict[str, dict[int, str]]:
+        """Of each input: which axes may change their size, and what they are called."""
+        return {name: {0: "batch"} for name in self.inputs}
+
+    def collate(self, samples: Samples, rows: np.ndarray | list[int] | slice) -> dict[str, Tensor]:
+        """A batch of the model inputs among `samples`, without columns that are padding in every row."""
+        batch = {name: samples[name][rows] for name in self.inputs}
+        mask = batch.get("attention_mask")
+        if mask is not None:
+            longest = max(1, int(mask.sum(1).max()))
+            batch = {name: values[:, :longest] for name, values in batch.items()}
+        return {name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in batch.items()}
+
+    def overlap(self, train: Samples, held_out: Samples) -> int:
+        """How many held-out samples are among those to learn from, input for input."""
+        known = {tuple(row.tobytes() for row in rows) for rows in self._rows(train)}
+        return sum(tuple(row.tobytes() for row in rows) in known for rows in self._rows(held_out))
+
+    def _rows(self, samples: Samples) -> Iterator[list[np.ndarray]]:
+        mask = samples.get("attention_mask")
+        for index in range(len(samples[self.inputs[0]])):
+            end = None if mask is None else int(mask[index].sum())
+            yield [samples[name][index][:end] for name in self.inputs]
+
+    def example(self, samples: Samples) -> dict[str, Tensor]:
+        """A batch of two, to trace a model with."""
+        return self.collate(samples, slice(0, 2))
+
+    def batches(self, samples: Samples, size: int) -> Iterator[tuple[np.ndarray, dict[str, Tensor]]]:
+        """(rows, feeds) over all samples, those of like length together, since padding is work."""
+        count = len(samples[self.inputs[0]])
+        mask = samples.get("attention_mask")
+        order = np.arange(count) if mask is None else np.argsort(mask.sum(1), kind="stable")
+        for start in range(0, count, size):
+            rows = order[start : start + size]
+            yield rows, self.collate(samples, rows)
+
+    @torch.no_grad()
+    def run(self, model: nn.Module, samples: Samples, size: int = 32) -> np.ndarray:
+        """The task's output of an exportable model for every sample: [S, ...] float32."""
+        model.eval()
+        out: np.ndarray | None = None
+        for rows, feeds in self.batches(samples, size):
+            result = model(**feeds)[self.output].float().numpy()
+            if out is None:
+                out = np.empty((len(samples[self.inputs[0]]), *result.shape[1:]), np.float32)
+            out[rows] = result
+        assert out is not None  # samples are never empty: load_rows refuses that
+        return out
+
+    def processor_files(self, teacher: Path) -> list[Path]:
+        """Files of the teacher's folder that prepare inputs for it: tokenizer or image processor."""
+        names = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt", "merges.txt",
+                 "preprocessor_config.json")  # fmt: skip
+        return [teacher / name for name in names if (teacher / name).is_file()]

@@ -1,0 +1,281 @@
+"""FAULTS.md, recipe, 1 to 10: each is refused with exit code 2 and a sentence, and nothing is written."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import edgeattn
+from edgeattn.cli.main import run
+from edgeattn.recipe import load_recipe, to_document
+
+RECIPE = """\
+schema: 1
+name: victim
+description: A small vision transformer
+model:
+  architecture: vit
+  image_size: 8
+  patch_size: 2
+  hidden_size: 64
+  heads: 4
+task: {kind: image-classification, labels: 10}
+data:
+  train: {source: "builtin:digits"}
+  eval: {source: "builtin:digits", split: test}
+attention:
+  - {layers: all, variant: hedgehog}
+"""
+VIT = RECIPE[RECIPE.index("  architecture") : RECIPE.index("task:")]
+BOMB = "a: &a [x, x]\n" + "".join(
+    f"{b}: &{b} [*{a}, *{a}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True)
+)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working directory, home and cache in one, so that whatever is written is seen."""
+    folder = tmp_path / "work"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    for variable in ("HOME", "TMPDIR", "XDG_CACHE_HOME", "EDGEATTN_CACHE"):
+        monkeypatch.setenv(variable, str(folder))
+    return folder
+
+
+def refused(folder: Path, text: str, capsys: pytest.CaptureFixture[str]) -> str:
+    (folder / "bad.yaml").write_text(text)
+    before = sorted(folder.rglob("*"))
+    assert run(["recipes", "check", "bad.yaml"]) == 2
+    assert sorted(folder.rglob("*")) == before
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "fix: " in err
+    return err
+
+
+def changed(old: str, new: str) -> str:
+    assert old in RECIPE
+    return RECIPE.replace(old, new, 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentences"),
+    [
+        pytest.param(
+            changed("hidden_size", "hiden_size"),
+            ["bad.yaml:8: model.hiden_size: unknown key", "did you mean 'hidden_size'?"],
+            id="1-unknown-key",
+        ),
+        pytest.param(
+            changed("  heads: 4", "  heads: 4\n  image_size: 9"),
+            ["bad.yaml:10: duplicate key 'image_size', already at line 6"],
+            id="2-duplicate-key",
+        ),
+        pytest.param(BOMB, ["bad.yaml:1: anchor &a is refused"], id="3-alias-bomb"),
+        pytest.param("a: *b\n", ["bad.yaml:1: alias *b is refused"], id="3-alias"),
+        pytest.param(
+            "a: " + "[" * 100_000, ["bad.yaml:1: is nested more than 32 levels deep"], id="3-flow-nesting"
+        ),
+        pytest.param(
+            "".join(f"{' ' * depth}a:\n" for depth in range(100)),
+            ["bad.yaml:33: is nested more than 32 levels deep"],
+            id="3-block-nesting",
+        ),
+        pytest.param(
+            RECIPE + "#" * 1024 * 1024,
+            ["bad.yaml: is larger than 1048576 bytes (1 MiB)"],
+            id="3-more-than-1-MiB",
+        ),
+        pytest.param(
+            changed("victim", "!!python/object/apply:os.system [touch pwned]"),
+            ["bad.yaml:2: tag '!!python/object/apply:os.system' is refused"],
+            id="4-python-tag",
+        ),
+        pytest.param(changed("victim", "!own x"), ["bad.yaml:2: tag '!own' is refused"], id="4-own-tag"),
+        pytest.param(
+            changed("victim", "!!str x"), ["bad.yaml:2: tag '!!str' is refused"], id="4-standard-tag"
+        ),
+        pytest.param(
+            changed("heads: 4", "heads: .nan"),
+            ["bad.yaml:9: .nan is not a finite number"],
+            id="5-not-a-number",
+        ),
+        pytest.param(
+            changed("heads: 4", "heads: -4"),
+            ["bad.yaml:9: model.heads: must be at least 1, not -4"],
+            id="5-negative",
+        ),
+        pytest.param(
+            changed("heads: 4", "heads: 6"),
+            ["bad.yaml:9: model.heads: 6 does not divide hidden_size 64", "fix: use 4 or 8"],
+            id="5-heads-that-do-not-divide",
+        ),
+        pytest.param(
+            changed('"builtin:digits"}', '"builtin:digits", quoting: no}'),
+            [
+                "bad.yaml:12: data.train.quoting: true or false is expected, not the text 'no'",
+                "'no' is text in YAML 1.2",
+            ],
+            id="6-no-is-not-false",
+        ),
+        pytest.param(
+            changed("heads: 4", "heads: 0o4"),
+            ["bad.yaml:9: model.heads: a whole number is expected, not the text '0o4'"],
+            id="6-octal",
+        ),
+        pytest.param(
+            changed("labels: 10", "labels: 010"),
+            ["bad.yaml:10: task.labels: a whole number is expected, not the text '010'"],
+            id="6-old-octal",
+        ),
+        pytest.param(
+            changed("labels: 10", "labels: 2024-01-01"),
+            ["bad.yaml:10: task.labels: a whole number is expected, not the text '2024-01-01'"],
+            id="6-date",
+        ),
+        pytest.param(
+            changed("heads: 4", 'heads: "4"'),
+            [
+                "bad.yaml:9: model.heads: a whole number is expected, not the text '4'",
+                "without quotation marks",
+            ],
+            id="6-quoted-number",
+        ),
+        pytest.param(
+            changed('"builtin:digits"}', "/etc/passwd}"),
+            ["bad.yaml:12: data.train.source: '/etc/passwd' is an absolute path"],
+            id="7-absolute-path",
+        ),
+        pytest.param(
+            changed('"builtin:digits"}', "data/../../secret.csv}"),
+            ["bad.yaml:12: data.train.source: 'data/../../secret.csv' leads out of the recipe's folder"],
+            id="7-dot-dot",
+        ),
+        pytest.param(
+            changed(VIT, "  source: package:os/../../etc\n"),
+            ["bad.yaml:5: model.source: 'package:os/../../etc' is not of the form package:MODULE/FOLDER"],
+            id="7-dot-dot-in-a-package",
+        ),
+        pytest.param(
+            changed(VIT, "  source: hub:a/b\n  revision: x/../../y\n"),
+            ["bad.yaml:6: model.revision: 'x/../../y' holds `..`"],
+            id="7-dot-dot-in-a-revision",
+        ),
+        pytest.param(
+            changed('"builtin:digits"}', "'-oProxyCommand=x'}"),
+            ["bad.yaml:12: data.train.source: '-oProxyCommand=x' is not a plain file name"],
+            id="8-option-as-file",
+        ),
+        pytest.param(
+            changed(VIT, "  source: hub:-oProxyCommand=x\n"),
+            ["bad.yaml:5: model.source: 'hub:-oProxyCommand=x' is not of the form hub:ORG/NAME"],
+            id="8-option-as-hub-name",
+        ),
+        pytest.param(
+            changed(VIT, "  source: hub:a;rm -rf\n"),
+            ["bad.yaml:5: model.source: 'hub:a;rm -rf' is not of the form hub:ORG/NAME"],
+            id="8-shell-in-hub-name",
+        ),
+        pytest.param(
+            changed(VIT, '  source: "hub:a/b\\n"\n'),
+            [r"bad.yaml:5: model.source: 'hub:a/b\n' is not of the form hub:ORG/NAME"],
+            id="8-line-break-in-hub-name",
+        ),
+        pytest.param(
+            changed(VIT, "  source: ftp://host/x\n"),
+            ["bad.yaml:5: model.source: 'ftp:' is not a known kind of source"],
+            id="8-other-scheme",
+        ),
+        pytest.param(
+            changed("victim", "';rm'"), ["bad.yaml:2: name: ';rm' does not match"], id="8-recipe-name"
+        ),
+        pytest.param(
+            changed("schema: 1", "schema: 2").replace("model:", "modell:"),
+            ["error: bad.yaml:1: schema: 2 is newer than 1, the newest that edgeattn"],
+            id="9-newer-schema",
+        ),
+        pytest.param(
+            changed('"builtin:digits"}', "$HOME/x.csv}"),
+            ["bad.yaml:12: data.train.source: '$HOME/x.csv' is not a plain file name", "not expanded"],
+            id="10-variable-in-a-path",
+        ),
+        pytest.param(
+            changed('"builtin:digits"}', "~/x.csv}"),
+            ["bad.yaml:12: data.train.source: '~/x.csv' is not a plain file name"],
+            id="10-home-in-a-path",
+        ),
+    ],
+)
+def test_refused(folder: Path, capsys: pytest.CaptureFixture[str], text: str, sentences: list[str]) -> None:
+    said = refused(folder, text, capsys)
+    for sentence in sentences:
+        assert sentence in said
+
+
+def test_7_symlinks_out_of_the_folder(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder.parent / "outside").mkdir()
+    (folder.parent / "outside" / "secret.csv").write_text("a\n")
+    (folder / "file.csv").symlink_to("../outside/secret.csv")
+    (folder / "dir").symlink_to("../outside")
+    (folder / "loop").symlink_to("loop")
+    for name, fact in (
+        ("file.csv", "is a link that leads out of"),
+        ("dir/secret.csv", "is a link that leads out of"),
+        ("loop", ""),
+    ):
+        said = refused(folder, changed('"builtin:digits"}', f"{name}}}"), capsys)
+        assert "bad.yaml:12: data.train.source: " in said
+        assert fact in said
+
+
+def test_7_a_pipe_is_not_waited_for(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    os.mkfifo(folder / "pipe.csv")
+    said = refused(folder, changed('"builtin:digits"}', "pipe.csv}"), capsys)
+    assert "'pipe.csv' is not a regular file" in said
+    os.mkfifo(folder / "pipe.yaml")
+    assert run(["recipes", "check", "pipe.yaml"]) == 2
+    assert "pipe.yaml: is not a regular file" in capsys.readouterr().err
+
+
+def test_10_variables_stay_as_they_are_written(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRET", "hunter2")
+    file = folder / "recipe.yaml"
+    file.write_text(changed("A small vision transformer", "uses $SECRET and ${SECRET}"))
+    document = to_document(load_recipe(str(file)).recipe)
+    assert document["description"] == "uses $SECRET and ${SECRET}"
+    assert "hunter2" not in str(document)
+
+
+def test_terminal_escapes_do_not_reach_the_terminal(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = refused(folder, changed("victim", r'"\e]0;pwned\a\e[2J"'), capsys)
+    assert "\x1b" not in said
+    assert "\x07" not in said
+    said = refused(folder, RECIPE + '"\\e[31mkey\\nerror: forged": 1\n', capsys)
+    assert r"bad.yaml:16: '\x1b[31mkey\nerror: forged': unknown key" in said
+
+
+def test_the_real_command_exits_with_2(folder: Path) -> None:
+    (folder / "bad.yaml").write_text(BOMB)
+    done = subprocess.run(
+        [sys.executable, "-m", "edgeattn", "recipes", "check", "bad.yaml"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={
+            **os.environ,
+            "PYTHONPATH": str(Path(edgeattn.__file__).parents[1]),
+            "PYTHONDONTWRITEBYTECODE": "1",
+        },
+    )
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert (
+        done.stderr
+        == "error: bad.yaml:1: anchor &a is refused\n  fix: write the value out where it is needed\n"
+    )
+    assert [path.name for path in folder.iterdir()] == ["bad.yaml"]

@@ -1,0 +1,60 @@
+"""`edgeattn verify` and `edgeattn bench`, as a user calls them."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import tiny_bundle
+
+from edgeattn.bundle import Bundle
+from edgeattn.cli.main import run
+
+
+def test_verify_passes_and_records(tiny, capsys):
+    assert run(["verify", str(tiny.path)]) == 0
+    assert "spearman" in capsys.readouterr().out
+    assert json.loads((tiny.path / "verify.json").read_text())["passed"] is True
+    assert "Verified" in (tiny.path / "report.html").read_text()
+    Bundle.open(tiny.path)
+
+
+@pytest.mark.parametrize("json_option", [[], ["--json"]])
+def test_verify_of_nan_exits_with_1(tmp_path, capsys, json_option):
+    bundle = tiny_bundle.make(tmp_path / "tiny", efficient=tiny_bundle.graph(poison=True))
+    assert run(["verify", str(bundle.path), *json_option]) == 1
+    output = capsys.readouterr()
+    if json_option:
+        assert json.loads(output.out)["passed"] is False
+    else:
+        assert "the bundle failed verification: output 'sentence_embedding' has " in output.err
+    assert json.loads((bundle.path / "verify.json").read_text())["passed"] is False
+    assert "VERIFICATION FAILED" in (bundle.path / "report.html").read_text()
+
+
+def test_bench_prints_a_table_and_refreshes_the_report(tiny, hasty, capsys):
+    assert run(["bench", str(tiny.path), "--quick", "--lengths", "8", "--pairs", "1"]) == 0
+    printed = capsys.readouterr().out
+    assert "8 tokens: " in printed
+    assert "interval n/a" in printed
+    assert "<svg" in (tiny.path / "report.html").read_text()
+
+
+def test_bench_json_is_one_document(tiny, hasty, capsys):
+    assert run(["bench", str(tiny.path), "--quick", "--pairs", "1", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["cells"][0]["length"] == 16  # the bundle's own
+    assert document["protocol"]["name"] == "quick"
+
+
+@pytest.mark.parametrize("lengths", ["8,x", "0", "8,"])
+def test_bench_refuses_lengths_that_are_none(tiny, lengths, capsys):
+    assert run(["bench", str(tiny.path), "--lengths", lengths]) == 2
+    assert "--lengths" in capsys.readouterr().err
+
+
+def test_a_tampered_bundle_is_not_run(tiny, capsys):
+    with (tiny.path / "model.onnx").open("ab") as file:
+        file.write(b"x")
+    assert run(["verify", str(tiny.path)]) == 2
+    assert "model.onnx" in capsys.readouterr().err

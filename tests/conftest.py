@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgeattn import bundle
+
+
+@pytest.fixture
+def worker_targets(monkeypatch: pytest.MonkeyPatch) -> str:
+    """Makes tests/worker_targets/edgeattn_extra importable in worker children; returns the module's name."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent / "worker_targets"), prepend=os.pathsep)
+    return "edgeattn.misbehaving"
+
+
+@pytest.fixture
+def manifest() -> bundle.Manifest:
+    """A manifest without files."""
+    engines = {
+        which: bundle.EngineRef(runtime="onnxruntime", path=f"engine/{which}", graph=graph, precision="fp32")
+        for which, graph in (("efficient", "model.onnx"), ("dense", "dense.onnx"))
+    }
+    return bundle.Manifest(
+        name="tiny",
+        description="Two graphs of nothing",
+        created_utc="2026-01-01T00:00:00Z",
+        recipe={"name": "tiny"},
+        plan=[{"layer": 0, "variant": "hedgehog", "options": {}}],
+        target={"name": "cpu"},
+        inputs=(bundle.TensorSpec(name="input_ids", dtype="int64", dims=("batch", "sequence")),),
+        outputs=(bundle.TensorSpec(name="logits", dtype="float32", dims=("batch", 10)),),
+        task=bundle.TaskSpec(
+            kind="image-classification",
+            metrics=(bundle.Metric(name="accuracy", higher_is_better=True),),
+            accept_metric="accuracy",
+            accept_of_teacher=0.99,
+        ),
+        bench=bundle.BenchSpec(lengths=None, batch_size=1, pairs=3),
+        engines=engines,
+        provenance={"teacher": "sha256:" + "0" * 64},
+        libraries={"numpy": np.__version__},
+        choice={"precision": "fp32", "why": "only one tried"},
+    )
+
+
+@pytest.fixture
+def small_bundle(tmp_path: Path, manifest: bundle.Manifest) -> Path:
+    """A bundle of a few hundred bytes, whose graphs are no graphs."""
+    folder = tmp_path / "small_bundle"
+    for name, content in (("model.onnx", b"efficient"), ("dense.onnx", b"dense"), ("config.json", b"{}")):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    for which in ("efficient", "dense"):
+        (folder / "engine" / which).mkdir(parents=True)
+        (folder / "engine" / which / "engine.json").write_text("{}")
+    np.savez(folder / "samples.npz", **{"input.input_ids": np.arange(6).reshape(2, 3)})
+    bundle.write(folder, manifest)
+    return folder

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from edgeattn.devices import DeviceProfile, EnergySource, PowerModel, RuntimeSupport
+from edgeattn.meters import METERS, choose, rapl
+from tests.meters.powercap import package
+
+MODEL = PowerModel(watts_per_core=10.0, source="a meter at the wall")
+
+
+def _profile(kind: str, power_model: PowerModel | None) -> DeviceProfile:
+    return DeviceProfile(
+        name="board",
+        description="A board.",
+        runtimes=(RuntimeSupport(name="onnxruntime", opset=(17, 21), precisions=("fp32",)),),
+        energy=EnergySource(kind=kind, power_model=power_model),
+    )
+
+
+@pytest.fixture
+def sensor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The root that RAPL is looked for below; there is none yet."""
+    monkeypatch.setattr(rapl, "Rapl", partial(rapl.Rapl, tmp_path))
+    return tmp_path
+
+
+def test_a_sensor_is_trusted_more_than_an_estimate(sensor: Path) -> None:
+    package(sensor, 0, 1000)
+
+    chosen = choose(_profile("rapl", MODEL))
+
+    assert chosen is not None
+    assert chosen.name == "rapl"
+
+
+def test_without_a_sensor_the_estimate_is_taken(sensor: Path) -> None:
+    chosen = choose(_profile("rapl", MODEL))
+
+    assert chosen is not None
+    assert chosen.name == "model"
+
+
+def test_without_either_energy_is_unavailable(sensor: Path) -> None:
+    assert choose(_profile("rapl", None)) is None
+
+
+def test_a_device_without_rapl_does_not_get_this_machines(sensor: Path) -> None:
+    package(sensor, 0, 1000)
+
+    assert choose(_profile("none", None)) is None
+
+
+@pytest.mark.parametrize("name", list(METERS))
+def test_every_meter_says_why_it_is_unavailable_and_then_measures_nothing(name: str, sensor: Path) -> None:
+    meter = METERS[name](_profile("none", None))
+
+    assert meter.name == name
+    assert meter.available()
+    with meter.window() as window:
+        pass
+    assert window.energy is None
+    assert window.reason

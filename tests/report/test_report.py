@@ -1,0 +1,240 @@
+"""report.html and the terminal table: what they say, and that what they show cannot act."""
+
+from __future__ import annotations
+
+import copy
+import io
+import re
+from html.parser import HTMLParser
+
+import pytest
+import tiny_bundle
+
+from edgeattn.bundle import FileEntry
+from edgeattn.report import text
+from edgeattn.report.html import refresh, render
+from edgeattn.report.table import show, show_bench, show_verify
+
+SIDE = {
+    "p50_ms": 20.0,
+    "p90_ms": 21.0,
+    "p50_ms_by_pair": [20.0] * 6,
+    "cold_start_ms": 90.0,
+    "peak_memory_mb": 100.0,
+    "disk_bytes": 4_000_000,
+    "energy_mj": None,
+    "energy_scope": None,
+    "energy_source": None,
+    "precision": "fp32",
+    "samples": 600,
+    "steady": True,
+}
+
+
+def cell(length, ratio, low, high):
+    efficient = {
+        **SIDE,
+        "p50_ms": SIDE["p50_ms"] / ratio,
+        "disk_bytes": 1_000_000,
+        "precision": "int8-dynamic",
+    }
+    speedup = {"ratio": ratio, "low": low, "high": high, "confidence": 0.96875, "pairs": 6}
+    return {
+        "length": length,
+        "batch_size": 1,
+        "dense": dict(SIDE),
+        "efficient": efficient,
+        "speedup": speedup,
+    }
+
+
+@pytest.fixture
+def bench():
+    return {
+        "schema": 1,
+        "created_utc": "2026-01-02T00:00:00+00:00",
+        "machine": {"cpu_model": "Cortex-A76", "cores_usable": 4.0, "max_mhz": None},
+        "runtime": {"efficient": {"runtime": "onnxruntime", "runtime_version": "1.32.0"}},
+        "threads": 4,
+        "pairs": 6,
+        "protocol": {"name": "full"},
+        "cells": [cell(128, 0.9, 0.85, 0.95), cell(512, 1.01, 0.97, 1.05), cell(2048, 2.5, 2.4, 2.6)],
+    }
+
+
+@pytest.fixture
+def verify():
+    drift = {"max_abs": 1e-6, "min_cosine": 0.9999, "mean_cosine": 1.0, "non_finite": 0, "against": "student"}
+    metric = {"value": 0.8203, "teacher": 0.8211, "floor": 0.8129, "passed": True}
+    golden = {
+        "sentence_embedding": {"student": drift, "teacher": drift, "least_cosine": 0.9999, "passed": True}
+    }
+    return {"passed": True, "reasons": [], "metrics": {"spearman": metric}, "golden": golden, "machine": {}}
+
+
+@pytest.fixture
+def manifest(tmp_path):
+    made = tiny_bundle.make(tmp_path / "tiny").manifest
+    rows = [{"precision": "fp32", "latency_ms": 8.25}, {"precision": "int8-dynamic", "spearman": 0.82}]
+    choice = {
+        "efficient": {"because": "int8-dynamic is 1.4 x faster than fp32", "candidates": rows},
+        "student": {"spearman": 0.8199},
+        "measured_at": {"length": 2048},
+    }
+    return made.model_copy(update={"choice": choice})
+
+
+def visible(page):
+    """The text of a page as a reader sees it."""
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page.partition("</style>")[2]))
+
+
+def test_the_page_says_what_was_measured_and_why(manifest, verify, bench):
+    page = visible(render(manifest, verify, bench))
+    for sentence in (
+        "At 2048 tokens: 2.50 x faster than dense, interval 2.40 to 2.60 (96.9 %). "
+        "Spearman 0.8203, teacher 0.8211. Verified.",
+        "spearman 0.8211 0.8199 0.8203 0.8129 passed",  # teacher, student, shipped, floor
+        "0 hedgehog features 16",
+        "int8-dynamic is 1.4 x faster than fp32",
+        "precision latency ms spearman fp32 8.25 n/a int8-dynamic n/a 0.82",
+        "measured at length 2048",
+        "cpu model Cortex-A76",
+        "max mhz n/a",
+        "n/a / n/a",  # energy, never 0
+        "edgeattn bench BUNDLE --lengths 128,512,2048 --pairs 6 --threads 4",
+        "teacher sha256:0000",
+    ):
+        assert sentence in page
+
+
+def test_the_page_stands_alone(manifest, verify, bench):
+    page = render(manifest, verify, bench)
+    assert "default-src 'none'" in page
+    for outside in ("http:", "https:", "src=", "href=", "@import", "url(", "<script", "<link"):
+        assert outside not in page
+    assert "prefers-color-scheme: dark" in page
+
+
+def test_every_tag_is_closed(manifest, verify, bench):
+    class Balance(HTMLParser):
+        open: list[str]
+
+        def handle_starttag(self, tag, attrs):
+            if tag not in ("meta", "rect"):
+                self.open.append(tag)
+
+        def handle_endtag(self, tag):
+            if tag != "rect":
+                assert self.open.pop() == tag
+
+        def handle_startendtag(self, tag, attrs):
+            pass
+
+    balance = Balance()
+    balance.open = []
+    balance.feed(render(manifest, verify, bench))
+    assert balance.open == []
+
+
+EVIL = "<script>alert(1)</script>\"'&$headline${x}"
+
+
+def test_nothing_from_outside_becomes_markup(manifest, verify, bench):
+    manifest = manifest.model_copy(
+        update={
+            "name": EVIL,
+            "description": EVIL,
+            "recipe": {EVIL: EVIL},
+            "plan": [{"layer": EVIL, "variant": EVIL, "options": {EVIL: EVIL}}],
+            "target": {"name": EVIL},
+            "provenance": {EVIL: EVIL},
+            "libraries": {EVIL: EVIL},
+            "choice": {"dense": {"because": EVIL, "candidates": [{EVIL: EVIL}]}, EVIL: [EVIL]},
+            "files": {EVIL: FileEntry(sha256="sha256:" + "0" * 64, bytes=1)},
+            "engines": {
+                side: engine.model_copy(update={"precision": EVIL})
+                for side, engine in manifest.engines.items()
+            },
+        }
+    )
+    verify = copy.deepcopy(verify)
+    verify["metrics"][EVIL] = verify["metrics"]["spearman"]
+    verify["golden"][EVIL] = verify["golden"]["sentence_embedding"]
+    verify |= {"passed": False, "reasons": [EVIL]}
+    bench["machine"] = bench["runtime"]["efficient"] = bench["protocol"] = {EVIL: EVIL, "name": EVIL}
+    bench["created_utc"] = bench["threads"] = bench["pairs"] = EVIL
+    for each in bench["cells"]:
+        each["speedup"]["pairs"] = EVIL
+        each["efficient"] |= {"precision": EVIL, "energy_mj": 1.0, "energy_scope": EVIL}
+    page = render(manifest, verify, bench)
+    assert "<script" not in page
+    assert page.count("&lt;script&gt;") > 20
+
+
+def test_an_estimate_is_called_one(manifest, verify, bench):
+    for each in bench["cells"]:
+        each["efficient"] |= {"energy_mj": 12.34, "energy_scope": "model"}
+    page = visible(render(manifest, verify, bench))
+    assert "n/a / 12.3 mJ (estimate)" in page
+    assert "energy is an estimate from CPU time" in page
+
+
+def test_a_failed_verification_is_in_the_headline(manifest, verify, bench):
+    verify |= {"passed": False, "reasons": ["spearman is 0.5, its floor is 0.8"]}
+    page = render(manifest, verify, bench)
+    assert 'class="headline failed"' in page
+    assert "VERIFICATION FAILED: spearman is 0.5, its floor is 0.8." in page
+
+
+def test_before_anything_was_measured(manifest):
+    page = visible(render(manifest, None, None))
+    assert "Not measured yet." in page
+    assert "Not verified yet: run edgeattn verify." in page
+
+
+def test_refresh_writes_it_into_the_bundle(tmp_path):
+    bundle = tiny_bundle.make(tmp_path / "tiny")
+    assert refresh(bundle).read_text().startswith("<!doctype html>")
+    assert "report.html" in bundle.manifest.files
+
+
+def test_verdict_says_faster_slower_or_neither(bench):
+    assert [text.verdict(each["speedup"]) for each in bench["cells"]] == [
+        "1.11 x slower than dense",
+        "not told apart from dense (1.01 x)",
+        "2.50 x faster than dense",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"), [(None, "n/a"), (0.0, "0"), (0.00741, "0.00741"), (1005.4, "1005"), (12.345, "12.3")]
+)
+def test_numbers(value, shown):
+    assert text.number(value) == shown
+
+
+def test_the_plain_table_aligns_and_tells(bench, verify):
+    stream = io.StringIO()
+    bench["cells"][0]["dense"] |= {"steady": False, "p90_ms": None}
+    show_bench(bench, stream)
+    show_verify(verify, stream)
+    printed = stream.getvalue().splitlines()
+    assert printed[0].split()[:4] == ["tokens", "engine", "precision", "p50"]
+    assert printed[1].split()[:6] == ["128", "dense", "fp32", "20", "*", "n/a"]
+    assert "2048 tokens: 2.50 x faster than dense, interval 2.40 to 2.60 (96.9 %), 6 pairs" in printed
+    assert any("never became steady" in line for line in printed)
+    assert printed[-2].split() == ["spearman", "0.8203", "0.8211", "0.8129", "passed"]
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_terminal_sequences_and_markup_are_shown_not_obeyed(terminal):
+    class Stream(io.StringIO):
+        def isatty(self):
+            return terminal
+
+    stream = Stream()
+    show(["precision"], [["\x1b]0;owned\x07[red]fp32[/red]\x1b[2J"]], stream)
+    assert "[red]fp32[/red]" in stream.getvalue()
+    assert "owned" not in stream.getvalue()
+    assert "\x1b[2J" not in stream.getvalue()

@@ -1,0 +1,212 @@
+"""A tiny, real bundle: a two-layer text embedding in ONNX whose dense form also has softmax attention.
+
+    bundle = tiny_bundle.make(tmp_path / "bundle")
+
+The golden arrays come from ONNX's own reference evaluator, not from ONNX Runtime. The efficient graph can be
+replaced by a broken one: `constant()`, `graph(poison=True)`, `graph(seed=5)`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
+
+from edgeattn import bundle as bundles
+from edgeattn.bundle import BenchSpec, Bundle, EngineRef, Manifest, Metric, TaskSpec, TensorSpec
+from edgeattn.runtimes import RUNTIMES
+
+VOCABULARY, WIDTH, LENGTH, SAMPLES, GOLDEN = 64, 16, 12, 24, 4
+INPUTS = (
+    TensorSpec(name="input_ids", dtype="int64", dims=("batch", "sequence")),
+    TensorSpec(name="attention_mask", dtype="int64", dims=("batch", "sequence")),
+)
+OUTPUTS = (TensorSpec(name="sentence_embedding", dtype="float32", dims=("batch", WIDTH)),)
+
+
+def graph(*, dense: bool = False, seed: int = 0, poison: bool = False) -> onnx.ModelProto:
+    """input_ids, attention_mask [B, N] -> sentence_embedding [B, WIDTH], of length 1.
+
+    dense: with softmax attention over all tokens, which adds only a little, so that both forms nearly agree.
+    poison: with a NaN among the weights of the first golden token.
+    """
+    rng = np.random.default_rng(seed)
+    table = rng.normal(size=(VOCABULARY, WIDTH)).astype(np.float32)
+    if poison:
+        table[samples(GOLDEN)["input_ids"][0, 0], 0] = np.nan
+    weights = {
+        "table": table,
+        "w1": (rng.normal(size=(WIDTH, WIDTH)) / 4).astype(np.float32),
+        "w2": (rng.normal(size=(WIDTH, WIDTH)) / 4).astype(np.float32),
+        "little": np.float32(1e-3),
+        "low": np.float32(-1e9),
+        "one": np.float32(1),
+        "last": np.array([-1], dtype=np.int64),
+        "middle": np.array([1], dtype=np.int64),
+    }
+    node = helper.make_node
+    nodes = [
+        node("Gather", ["table", "input_ids"], ["x0"]),
+        node("MatMul", ["x0", "w1"], ["h1"]),
+        node("Tanh", ["h1"], ["x1"]),
+        node("MatMul", ["x1", "w2"], ["h2"]),
+        node("Tanh", ["h2"], ["x2"]),
+        node("Cast", ["attention_mask"], ["mask"], to=TensorProto.FLOAT),
+    ]
+    if dense:
+        nodes += [
+            node("Transpose", ["x2"], ["keys"], perm=[0, 2, 1]),
+            node("MatMul", ["x2", "keys"], ["scores"]),
+            node("Sub", ["one", "mask"], ["hidden"]),
+            node("Mul", ["hidden", "low"], ["penalty"]),
+            node("Unsqueeze", ["penalty", "middle"], ["bias"]),
+            node("Add", ["scores", "bias"], ["masked"]),
+            node("Softmax", ["masked"], ["map"], axis=-1),
+            node("MatMul", ["map", "x2"], ["mixed"]),
+            node("Mul", ["mixed", "little"], ["small"]),
+            node("Add", ["x2", "small"], ["tokens"]),
+        ]
+    else:
+        nodes += [node("Identity", ["x2"], ["tokens"])]
+    nodes += [
+        node("Unsqueeze", ["mask", "last"], ["column"]),
+        node("Mul", ["tokens", "column"], ["kept"]),
+        node("ReduceSum", ["kept", "middle"], ["sum"], keepdims=0),
+        node("ReduceL2", ["sum", "last"], ["size"], keepdims=1),
+        node("Div", ["sum", "size"], ["sentence_embedding"]),
+    ]
+    return _model(nodes, weights)
+
+
+def constant() -> onnx.ModelProto:
+    """A graph that takes its inputs and always gives the same unit vector, as a broken cache does."""
+    weights = {"row": np.eye(1, WIDTH, dtype=np.float32), "zero": np.float32(0), "last": np.array([-1])}
+    node = helper.make_node
+    nodes = [
+        node("Cast", ["input_ids"], ["ids"], to=TensorProto.FLOAT),
+        node("Cast", ["attention_mask"], ["mask"], to=TensorProto.FLOAT),
+        node("Mul", ["ids", "mask"], ["both"]),
+        node("ReduceSum", ["both", "last"], ["sum"], keepdims=1),
+        node("Mul", ["sum", "zero"], ["nothing"]),
+        node("Add", ["nothing", "row"], ["sentence_embedding"]),
+    ]
+    return _model(nodes, weights)
+
+
+def _model(nodes: list[onnx.NodeProto], weights: dict[str, Any]) -> onnx.ModelProto:
+    def tensor(spec: TensorSpec) -> onnx.ValueInfoProto:
+        kind = helper.np_dtype_to_tensor_dtype(np.dtype(spec.dtype))
+        return helper.make_tensor_value_info(spec.name, kind, list(spec.dims))
+
+    body = helper.make_graph(
+        nodes,
+        "tiny",
+        [tensor(spec) for spec in INPUTS],
+        [tensor(spec) for spec in OUTPUTS],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in weights.items()],
+    )
+    model = helper.make_model(body, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    onnx.checker.check_model(model)
+    return model
+
+
+def samples(count: int, seed: int = 1) -> dict[str, np.ndarray]:
+    """Padded token ids of sentences of 3 to LENGTH tokens: name -> [count, LENGTH]."""
+    rng = np.random.default_rng(seed)
+    lengths = rng.integers(3, LENGTH + 1, size=count)
+    lengths[0] = LENGTH
+    mask = (np.arange(LENGTH) < lengths[:, None]).astype(np.int64)
+    return {"input_ids": rng.integers(1, VOCABULARY, size=mask.shape) * mask, "attention_mask": mask}
+
+
+def answers(model: onnx.ModelProto, inputs: dict[str, np.ndarray]) -> np.ndarray:
+    """sentence_embedding [S, WIDTH] by ONNX's reference evaluator."""
+    return np.asarray(ReferenceEvaluator(model).run(None, inputs)[0], dtype=np.float32)
+
+
+def make(
+    path: Path,
+    *,
+    efficient: onnx.ModelProto | None = None,
+    target: dict[str, Any] | None = None,
+    name: str = "tiny",
+    tune: bool = False,
+) -> Bundle:
+    """Write the bundle into `path`.
+
+    efficient: the graph that is shipped, while the golden arrays stay those of the right one.
+    target: the device profile. tune: build the engines as a compile does, which takes seconds.
+    """
+    path.mkdir(parents=True)
+    teacher, student = graph(dense=True), graph()
+    golden, evaluation = samples(GOLDEN), samples(SAMPLES, seed=2)
+    rng = np.random.default_rng(3)
+    truth = answers(teacher, evaluation)
+    pairs = rng.integers(0, SAMPLES, size=(30, 2))
+    np.savez(
+        path / "samples.npz",
+        **{f"input.{key}": value for key, value in golden.items()},
+        **{"teacher.sentence_embedding": answers(teacher, golden)},
+        **{"student.sentence_embedding": answers(student, golden)},
+    )
+    np.savez(
+        path / "eval.npz",
+        **{f"input.{key}": value for key, value in evaluation.items()},
+        **{"teacher.sentence_embedding": truth, "pairs": pairs},
+        gold=np.sum(truth[pairs[:, 0]] * truth[pairs[:, 1]], axis=1) + 0.1 * rng.normal(size=30),
+    )
+    engines = {}
+    for side, file, model in (
+        ("efficient", "model.onnx", efficient or student),
+        ("dense", "dense.onnx", teacher),
+    ):
+        onnx.save(model, path / file)
+        folder = path / "engine" / side
+        _build(path / file, folder, golden, tune)
+        engines[side] = EngineRef(runtime="onnxruntime", path=f"engine/{side}", graph=file, precision="fp32")
+    device = {
+        "name": "test-device",
+        "description": "a device of the tests",
+        "runtimes": [{"name": "onnxruntime", "opset": [17, 21], "precisions": ["fp32"]}],
+    }
+    manifest = Manifest(
+        name=name,
+        description="A tiny text embedding.",
+        created_utc="2026-01-01T00:00:00+00:00",
+        recipe={"name": name, "schema": 1},
+        plan=[{"layer": 0, "variant": "hedgehog", "options": {"features": 16}}],
+        target=target or device,
+        inputs=INPUTS,
+        outputs=OUTPUTS,
+        task=TaskSpec(
+            kind="text-embedding",
+            metrics=(
+                Metric(name="spearman", higher_is_better=True),
+                Metric(name="teacher_cosine", higher_is_better=True),
+            ),
+            accept_metric="spearman",
+            accept_of_teacher=0.95,
+        ),
+        bench=BenchSpec(lengths=(16,), batch_size=1, pairs=3),
+        engines=engines,
+        provenance={"teacher": "sha256:" + "0" * 64},
+        libraries={"onnx": onnx.__version__},
+        choice={
+            "efficient": {"because": "fp32 is all that was tried", "candidates": [{"precision": "fp32"}]}
+        },
+    )
+    return bundles.write(path, manifest)
+
+
+def _build(graph_file: Path, folder: Path, golden: dict[str, np.ndarray], tune: bool) -> None:
+    from edgeattn.runtimes import onnxruntime
+
+    if tune:
+        feeds = {key: value[:1] for key, value in golden.items()}
+        RUNTIMES["onnxruntime"].build(graph_file, folder, precision="fp32", feeds=feeds)
+    else:
+        onnxruntime.write_engine(folder, onnxruntime.default_settings(graph_file, "fp32"))
