@@ -132,11 +132,7 @@ class Bundle:
 
 def write(folder: Path, manifest: Manifest) -> Bundle:
     """Turn a filled folder into a bundle: digest each of its files and write bundle.json."""
-    files = {
-        file.relative_to(folder).as_posix(): _entry(file)
-        for file in _walk(folder)
-        if file != folder / MANIFEST
-    }
+    files = {file.relative_to(folder).as_posix(): _entry(file) for file in _walk(folder) if file != folder / MANIFEST}
     return Bundle(folder, _write_manifest(folder, manifest, files))
 
 
@@ -212,9 +208,7 @@ def _check(path: Path, name: str, entry: FileEntry) -> None:
             fix="copy the bundle (cp -r)",
         )
     if status.st_size != entry.bytes:
-        raise BundleError(
-            f"has {status.st_size} bytes; {MANIFEST} says {entry.bytes}", where=str(file), fix=COPY_AGAIN
-        )
+        raise BundleError(f"has {status.st_size} bytes; {MANIFEST} says {entry.bytes}", where=str(file), fix=COPY_AGAIN)
     found = sha256_file(file)
     if found != entry.sha256:
         raise BundleError(

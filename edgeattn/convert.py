@@ -134,8 +134,7 @@ def find_layers(model: PreTrainedModel, inputs: Mapping[str, Tensor]) -> tuple[L
         )
     names = {module: name for name, module in model.named_modules()}
     return tuple(
-        Layer(index, names[module], shape, causal, cross)
-        for index, (module, shape, causal, cross) in enumerate(calls)
+        Layer(index, names[module], shape, causal, cross) for index, (module, shape, causal, cross) in enumerate(calls)
     )
 
 
@@ -150,11 +149,14 @@ def make_plan(rules: Sequence[Any], layers: int) -> Plan:
             where = f"attention[{position}]"
             if index >= layers:
                 raise RecipeError(
-                    f"layer {index} does not exist: the model has {layers} layers, 0 to {layers - 1}", where=where
+                    f"layer {index} does not exist: the model has {layers} layers, 0 to {layers - 1}",
+                    where=where,
                 )
             if index in chosen:
                 raise RecipeError(
-                    f"layer {index} has {chosen[index].variant} already", where=where, fix="name each layer once"
+                    f"layer {index} has {chosen[index].variant} already",
+                    where=where,
+                    fix="name each layer once",
                 )
             chosen[index] = Choice(index, rule.variant, rule.options)
     return tuple(chosen[index] for index in sorted(chosen))

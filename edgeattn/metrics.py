@@ -38,9 +38,7 @@ def top_k_overlap(a: ArrayLike, b: ArrayLike, k: int = 10) -> float:
     """
     count = len(np.asarray(a))
     if count < 3:
-        raise DataError(
-            f"nearest neighbours of {count} samples say nothing", fix="evaluate on at least 3 samples"
-        )
+        raise DataError(f"nearest neighbours of {count} samples say nothing", fix="evaluate on at least 3 samples")
     k = min(k, (count - 1) // 2)
     near_a, near_b = (_nearest(values, k) for values in (a, b))
     shared = sum(len(np.intersect1d(x, y, assume_unique=True)) for x, y in zip(near_a, near_b, strict=True))

@@ -47,7 +47,7 @@ def compile_recipe(
     teacher = run(
         "teacher",
         1,
-        reads=dict(model=document["model"], task=document["task"], data=document["data"]["train"]),
+        reads={"model": document["model"], "task": document["task"], "data": document["data"]["train"]},
         inputs=[stages.teacher_digest(recipe, root), *sources[:1]],
         libraries=_TORCH,
         build=lambda out, work: stages.teacher(recipe, root, out, work, progress),
@@ -56,7 +56,7 @@ def compile_recipe(
     data = run(
         "data",
         1,
-        reads=dict(data=document["data"], task=document["task"], distill=document["distill"]),
+        reads={"data": document["data"], "task": document["task"], "distill": document["distill"]},
         inputs=[teacher, *sources],
         libraries=("transformers", "datasets"),
         build=lambda out, work: stages.data(recipe, root, teacher.path, out),
@@ -65,7 +65,7 @@ def compile_recipe(
     student = run(
         "convert",
         1,
-        reads=dict(attention=document["attention"], model=document["model"]),
+        reads={"attention": document["attention"], "model": document["model"]},
         inputs=[teacher, data],
         libraries=_TORCH,
         build=lambda out, work: stages.student(recipe, teacher.path, data.path, out),
@@ -74,34 +74,30 @@ def compile_recipe(
     trained = run(
         "distill",
         1,
-        reads=dict(distill=document["distill"], model=document["model"]),
+        reads={"distill": document["distill"], "model": document["model"]},
         inputs=[teacher, data, student],
         libraries=(*_TORCH, "accelerate"),
-        build=lambda out, work: stages.distil(
-            recipe, teacher.path, data.path, student.path, out, work, progress
-        ),
+        build=lambda out, work: stages.distil(recipe, teacher.path, data.path, student.path, out, work, progress),
         note=lambda meta: meta["note"],
     )
     graphs = run(
         "export",
         1,
-        reads=dict(export=document["export"], model=document["model"], runtime=stages.lowering(device)),
+        reads={"export": document["export"], "model": document["model"], "runtime": stages.lowering(device)},
         inputs=[teacher, data, trained],
         libraries=(*_TORCH, "onnx", "onnxscript"),
-        build=lambda out, work: stages.export(
-            recipe, device, teacher.path, data.path, trained.path, out, progress
-        ),
+        build=lambda out, work: stages.export(recipe, device, teacher.path, data.path, trained.path, out, progress),
         note=lambda meta: meta["note"],
     )
     engines = run(
         "build",
         1,
-        reads=dict(
-            quantize=document["quantize"],
-            accept=document["accept"],
-            bench=document["bench"],
-            device=device.model_dump(mode="json"),
-        ),
+        reads={
+            "quantize": document["quantize"],
+            "accept": document["accept"],
+            "bench": document["bench"],
+            "device": device.model_dump(mode="json"),
+        },
         inputs=[graphs],
         libraries=("onnxruntime",),
         build=lambda out, work: stages.build(recipe, device, graphs.path, graphs.meta, out, work, progress),
@@ -110,7 +106,7 @@ def compile_recipe(
     made = run(
         "bundle",
         1,
-        reads=dict(recipe=document),
+        reads={"recipe": document},
         inputs=[teacher, student, trained, graphs, engines],
         build=lambda out, work: stages.assemble(
             recipe, document, device, teacher, student, trained, graphs, engines, out
@@ -129,7 +125,7 @@ def compile_recipe(
     timed = run(
         "bench",
         1,
-        reads=dict(bench=document["bench"]),
+        reads={"bench": document["bench"]},
         inputs=[made, verified],
         libraries=("onnxruntime",),
         build=lambda out, work: stages.bench(made.path, out, work, progress),

@@ -50,7 +50,5 @@ class Runner:
             build=build,
             fresh=self.fresh,
         )
-        self.progress.finish(
-            name, time.monotonic() - started, cached=artifact.cached, note=note(artifact.meta)
-        )
+        self.progress.finish(name, time.monotonic() - started, cached=artifact.cached, note=note(artifact.meta))
         return artifact

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import shutil
-import statistics
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -90,8 +89,8 @@ def data(recipe: Recipe, root: Path, teacher: Path, out: Path) -> dict[str, Any]
     count = len(evaluation[task.inputs[0]])
     if shared:
         LOG.warning("%d of %d held-out samples are in the training data too", shared, count)
-    np.savez_compressed(out / "train.npz", **train)
-    np.savez_compressed(out / "eval.npz", **evaluation)
+    _save(out / "train.npz", train)
+    _save(out / "eval.npz", evaluation)
     return {"train": len(train[task.inputs[0]]), "eval": count, "shared": shared}
 
 
@@ -204,7 +203,8 @@ def build(
     precisions = [name for name in recipe.quantize.precisions if name in support.precisions]
     if not precisions:
         raise RecipeError(
-            f"{device.name} runs {', '.join(support.precisions)}, none of the recipe's", where="quantize.precisions"
+            f"{device.name} runs {', '.join(support.precisions)}, none of the recipe's",
+            where="quantize.precisions",
         )
     inputs = tuple(TensorSpec.model_validate_json(text) for text in facts["inputs"])
     evaluation = _load(graphs / "eval.npz")
@@ -215,7 +215,7 @@ def build(
     shutil.rmtree(work, ignore_errors=True)  # of a run that was killed
     why: dict[str, Any] = {}
     for side, forms in (("efficient", ["efficient"]), ("dense", ["dense", "dense-fused"])):
-        candidates = []
+        candidates: list[Candidate] = []
         for form in (form for form in forms if form in facts["graphs"]):
             for precision in precisions:
                 name = f"{form} {precision}"
@@ -258,9 +258,7 @@ def assemble(
     shutil.copytree(engines.path, out, dirs_exist_ok=True)
     runtime, choice = engines.meta["runtime"], engines.meta["choice"]
     references = {
-        side: EngineRef(
-            runtime=runtime, path=f"engine/{side}", graph=graph, precision=choice[side]["precision"]
-        )
+        side: EngineRef(runtime=runtime, path=f"engine/{side}", graph=graph, precision=choice[side]["precision"])
         for side, graph in (("efficient", "model.onnx"), ("dense", "dense.onnx"))
     }
     manifest = Manifest(
@@ -296,7 +294,9 @@ def verify(bundle: Path, out: Path) -> dict[str, Any]:
     document = check(Bundle.open(bundle))
     if not document["passed"]:
         raise VerificationError(
-            "; ".join(document["reasons"]), where="verify", fix="distil for more steps, or lower accept.of_teacher"
+            "; ".join(document["reasons"]),
+            where="verify",
+            fix="distil for more steps, or lower accept.of_teacher",
         )
     write_json(out / "verify.json", document)
     shown = [f"{name} {facts['value']:.4f}" for name, facts in document["metrics"].items() if facts["value"]]
@@ -306,18 +306,16 @@ def verify(bundle: Path, out: Path) -> dict[str, Any]:
 def bench(bundle: Path, out: Path, work: Path, progress: Progress) -> dict[str, Any]:
     """Times the dense and the efficient engine side by side."""
     from edgeattn.bench.protocol import Protocol
-    from edgeattn.bench.session import RAW, run
+    from edgeattn.bench.session import run
+    from edgeattn.report.text import length, verdict
 
     copy = work / "bundle"
     shutil.rmtree(copy, ignore_errors=True)  # of a run that was killed
     shutil.copytree(bundle, copy)
     document = run(Bundle.open(copy), protocol=Protocol.quick(), progress=progress)
     write_json(out / "bench.json", document)
-    if (copy / RAW).is_file():
-        shutil.copyfile(copy / RAW, out / RAW)
-    ratios = [cell["speedup"]["ratio"] for cell in document["cells"]]
-    return {"note": f"{statistics.median(ratios):.2f} x the speed of dense" if len(ratios) == 1 else
-            ", ".join(f"N = {cell['length']}: {cell['speedup']['ratio']:.2f} x" for cell in document["cells"])}  # fmt: skip
+    shown = [f"{length(cell)} tokens: {verdict(cell['speedup'])}" for cell in document["cells"]]
+    return {"note": ", ".join(shown).replace("- tokens: ", "")}
 
 
 def bench_spec(recipe: Recipe, facts: dict[str, Any]) -> BenchSpec:
@@ -375,17 +373,19 @@ def _load(path: Path) -> dict[str, Any]:
         return dict(arrays)
 
 
+def _save(path: Path, arrays: dict[str, Any]) -> None:
+    np.savez_compressed(path, **arrays)
+
+
 def _save_evidence(task: Task, evaluation: dict[str, Any], outputs: dict[str, Any], out: Path) -> None:
     """samples.npz: golden inputs with both models' outputs. eval.npz: all held-out inputs, what they are scored
     against, and the teacher's outputs."""
     inputs = {f"input.{name}": evaluation[name] for name in task.inputs}
     extra = {name: x for name, x in evaluation.items() if name not in task.inputs}
-    np.savez_compressed(
-        out / "samples.npz",
-        **{name: x[:GOLDEN_SAMPLES] for name, x in inputs.items()},
-        **{f"{who}.{task.output}": x[:GOLDEN_SAMPLES] for who, x in outputs.items()},
-    )
-    np.savez_compressed(out / "eval.npz", **inputs, **extra, **{f"teacher.{task.output}": outputs["teacher"]})
+    golden = {name: x[:GOLDEN_SAMPLES] for name, x in inputs.items()}
+    answers = {f"{who}.{task.output}": x[:GOLDEN_SAMPLES] for who, x in outputs.items()}
+    _save(out / "samples.npz", {**golden, **answers})
+    _save(out / "eval.npz", {**inputs, **extra, f"teacher.{task.output}": outputs["teacher"]})
 
 
 def _tensors(task: Task, evaluation: dict[str, Any], output: np.ndarray[Any, Any]) -> tuple[list[str], list[str]]:

@@ -228,9 +228,7 @@ class Store:
             shelf.mkdir(exist_ok=True)
             place = Path(tempfile.mkdtemp(prefix=f"{entry.name}-", dir=shelf))
             entry.replace(place)
-            _log.warning(
-                "stage %s is damaged in the cache (%s): moved to %s, building it again", stage, damage, place
-            )
+            _log.warning("stage %s is damaged in the cache (%s): moved to %s, building it again", stage, damage, place)
             return None
 
     def _built(self, entry: Path, work: Path, stage: str, build: _Build) -> Artifact:

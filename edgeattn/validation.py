@@ -52,9 +52,7 @@ class Finding:
         return f"{self.key}: {self.message}" if self.key else self.message
 
 
-def validate(
-    model: type[M], document: Any, positions: Positions, *, error: type[InputError] = InputError
-) -> M:
+def validate(model: type[M], document: Any, positions: Positions, *, error: type[InputError] = InputError) -> M:
     """`document` as a `model`. Raises one `error` that lists all that is wrong, as "file:line: key: message".
 
     A validator of the model may raise ValueError("fact; remedy") or, about one of its part's keys,
@@ -151,9 +149,7 @@ def _wrong_value(group: list[ErrorDetails]) -> tuple[str, str]:
         if kind not in _TYPES:
             return details["msg"], "correct the value"
     # Each member of a union says what it expects.
-    *others, last = dict.fromkeys(
-        _EXPECTED.get(details["type"]) or details["ctx"]["expected"] for details in group
-    )
+    *others, last = dict.fromkeys(_EXPECTED.get(details["type"]) or details["ctx"]["expected"] for details in group)
     wanted = f"{', '.join(others)} or {last}" if others else last
     value = group[0]["input"]
     fix = _how_to_write(value, group[0]["type"], last) or f"write {wanted}"

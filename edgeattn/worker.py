@@ -220,12 +220,8 @@ class _Child:
         code, peak = self._end()
         words = self._last_words()
         if code == -signal.SIGKILL:
-            return self._out_of_memory(
-                "was killed (SIGKILL), as the kernel does when memory runs out", peak, words
-            )
-        ended = (
-            f"ended with exit code {code} and no answer" if code >= 0 else f"died of {_signal_name(-code)}"
-        )
+            return self._out_of_memory("was killed (SIGKILL), as the kernel does when memory runs out", peak, words)
+        ended = f"ended with exit code {code} and no answer" if code >= 0 else f"died of {_signal_name(-code)}"
         if _MEMORY_WORDS.search(words):
             return self._out_of_memory(f"ran out of memory and {ended}", peak, words)
         return ToolError(

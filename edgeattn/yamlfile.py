@@ -112,9 +112,7 @@ class _Reader:
         except yaml.MarkedYAMLError as cause:
             mark = cause.problem_mark or cause.context_mark
             self.line = mark.line + 1 if mark else self.line
-            self.refuse(
-                f"not valid YAML: {cause.problem or cause.context}", "correct the syntax at this line"
-            )
+            self.refuse(f"not valid YAML: {cause.problem or cause.context}", "correct the syntax at this line")
         except (ValueError, OverflowError) as cause:
             # PyYAML lets these out for an escape such as "\UFFFFFFFF" and for a %YAML version of 5000 digits.
             self.refuse(f"not valid YAML: {cause}", "correct the syntax after this line")
@@ -161,9 +159,7 @@ class _Reader:
             key = self.text(event.value)  # a key is always text: `no:` is the key "no"
             here = (*place, key)
             if key in values:
-                self.refuse(
-                    f"duplicate key {key!r}, already at line {self.lines[here]}", "keep one of the two lines"
-                )
+                self.refuse(f"duplicate key {key!r}, already at line {self.lines[here]}", "keep one of the two lines")
             self.lines[here] = self.line
             values[key] = self.value(here, self.next())
         return values

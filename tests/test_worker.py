@@ -71,9 +71,7 @@ def test_only_modules_of_edgeattn_can_be_targets():
 
 
 def test_segfault_names_stage_signal_and_last_words(call):
-    with pytest.raises(
-        ToolError, match=r"(?s)stage build: died of SIGSEGV.*parsing node .*MatMul_7"
-    ) as caught:
+    with pytest.raises(ToolError, match=r"(?s)stage build: died of SIGSEGV.*parsing node .*MatMul_7") as caught:
         call("segfault")
     assert "\x1b" not in str(caught.value)
 
@@ -139,9 +137,7 @@ def test_another_exception_is_a_tool_error(call):
 
 
 def test_nan_is_no_answer(call):
-    with pytest.raises(
-        ToolError, match="misbehaving:not_a_number cannot be sent as JSON: Out of range float"
-    ):
+    with pytest.raises(ToolError, match="misbehaving:not_a_number cannot be sent as JSON: Out of range float"):
         call("not_a_number")
     with pytest.raises(ToolError, match="the request cannot be sent as JSON"):
         call("echo", float("inf"))

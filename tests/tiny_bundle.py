@@ -195,9 +195,7 @@ def make(
         engines=engines,
         provenance={"teacher": "sha256:" + "0" * 64},
         libraries={"onnx": onnx.__version__},
-        choice={
-            "efficient": {"because": "fp32 is all that was tried", "candidates": [{"precision": "fp32"}]}
-        },
+        choice={"efficient": {"because": "fp32 is all that was tried", "candidates": [{"precision": "fp32"}]}},
     )
     return bundles.write(path, manifest)
 

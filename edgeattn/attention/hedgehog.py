@@ -14,7 +14,10 @@ _EPS = 1e-6
 
 class HedgehogOptions(VariantOptions):
     feature_dim: int | None = Field(
-        None, ge=4, le=512, description="size of the learned projection, head_dim when absent; features are twice it"
+        None,
+        ge=4,
+        le=512,
+        description="size of the learned projection, head_dim when absent; features are twice it",
     )
 
 

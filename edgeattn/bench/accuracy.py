@@ -62,22 +62,16 @@ def check(bundle: Bundle, *, threads: int | None = None) -> dict[str, Any]:
     }
 
 
-def _golden(
-    outputs: list[Arrays], samples: Mapping[str, Array], precision: str, reasons: list[str]
-) -> dict[str, Any]:
+def _golden(outputs: list[Arrays], samples: Mapping[str, Array], precision: str, reasons: list[str]) -> dict[str, Any]:
     floor = least_cosine(precision)
     against = {side: drifts(outputs, samples, side) for side in ("student", "teacher")}
     document = {}
     for name, drift in against["student"].items():
         passed = drift.min_cosine is not None and drift.min_cosine >= floor
         if drift.non_finite:
-            reasons.append(
-                f"output {name!r} has {drift.non_finite} values that are not finite on the golden samples"
-            )
+            reasons.append(f"output {name!r} has {drift.non_finite} values that are not finite on the golden samples")
         elif not passed:
-            reasons.append(
-                f"output {name!r}: cosine {drift.min_cosine:.4f} to the student, {floor} is the least"
-            )
+            reasons.append(f"output {name!r}: cosine {drift.min_cosine:.4f} to the student, {floor} is the least")
         teacher = against["teacher"].get(name)
         document[name] = {
             "student": drift.facts(),

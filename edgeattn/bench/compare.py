@@ -36,9 +36,7 @@ def quick_compare(
     shuffle = random.Random(seed)
     latencies: dict[str, list[float]] = {name: [] for name in candidates}
     with ExitStack() as stack:
-        path = (
-            Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edgeattn-compare-"))) / "feeds.npz"
-        )
+        path = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edgeattn-compare-"))) / "feeds.npz"
         save_feeds(path, feeds)
         turns = Turns()
         legs = {}

@@ -57,9 +57,7 @@ class Leg:
             "quiet": quiet,
         }
         self.name = name
-        self._process = Process(
-            "edgeattn.bench.leg:serve", argument, stage=f"bench {name}", timeout_s=TIMEOUT_S
-        )
+        self._process = Process("edgeattn.bench.leg:serve", argument, stage=f"bench {name}", timeout_s=TIMEOUT_S)
 
     def __enter__(self) -> Leg:
         return self
@@ -89,9 +87,7 @@ class Leg:
 
         It ends sooner with `at_most`, and with three once limit_s are over.
         """
-        found = self._ask(
-            "measure", seconds=seconds, at_least=at_least, limit_s=limit_s or seconds, at_most=at_most
-        )
+        found = self._ask("measure", seconds=seconds, at_least=at_least, limit_s=limit_s or seconds, at_most=at_most)
         return list(found["ns"])
 
     def peak_bytes(self) -> int | None:

@@ -167,9 +167,7 @@ class _Session:
             if self.progress:
                 shown = {side: statistics.median(sides[side].series[-1]) / 1e6 for side in SIDES}
                 note = {"length": length} if length else {}
-                self.progress.update(
-                    self.done, self.total, **note, **{f"{k}_ms": v for k, v in shown.items()}
-                )
+                self.progress.update(self.done, self.total, **note, **{f"{k}_ms": v for k, v in shown.items()})
         for side in SIDES:
             for pair, series in enumerate(sides[side].series):
                 self.raw[f"{length or 'whole'}.{side}.{pair}"] = pack(series)

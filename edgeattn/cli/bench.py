@@ -9,9 +9,7 @@ import click
 from edgeattn.cli.console import common_options, emit
 
 
-def _lengths(
-    _context: click.Context, _parameter: click.Parameter, value: str | None
-) -> tuple[int, ...] | None:
+def _lengths(_context: click.Context, _parameter: click.Parameter, value: str | None) -> tuple[int, ...] | None:
     if value is None:
         return None
     try:
@@ -31,9 +29,7 @@ def _lengths(
     type=click.IntRange(1, 100),
     help="Pairs of fresh processes; the bundle's own by default, 6 give a 96.9 % interval.",
 )
-@click.option(
-    "--threads", type=click.IntRange(1, 1024), help="Threads of an engine; the usable cores by default."
-)
+@click.option("--threads", type=click.IntRange(1, 1024), help="Threads of an engine; the usable cores by default.")
 @click.option("--quick", is_flag=True, help="Warm up and time for seconds instead of minutes.")
 @common_options
 def command(

@@ -17,9 +17,7 @@ from edgeattn.cli.console import common_options, emit
     type=click.Path(path_type=Path, file_okay=False),
     help="Where the bundle goes; bundles/NAME-TARGET by default.",
 )
-@click.option(
-    "--resume/--fresh", default=True, help="Take finished stages from the store, or do everything anew."
-)
+@click.option("--resume/--fresh", default=True, help="Take finished stages from the store, or do everything anew.")
 @click.option(
     "--root",
     type=click.Path(path_type=Path, exists=True, file_okay=False),

@@ -80,9 +80,7 @@ def schema(as_json: bool) -> None:
 
 @command.command("new")
 @click.argument("file", default="recipe.yaml")
-@click.option(
-    "--task", type=click.Choice(_TASKS), default=_TASKS[0], show_default=True, help="What the model does."
-)
+@click.option("--task", type=click.Choice(_TASKS), default=_TASKS[0], show_default=True, help="What the model does.")
 @click.option("--force", is_flag=True, help="Overwrite FILE.")
 @common_options
 def new(file: str, task: str, force: bool, as_json: bool) -> None:

@@ -11,9 +11,7 @@ from edgeattn.cli.console import common_options, emit
 
 @click.command("verify")
 @click.argument("bundle", type=click.Path(path_type=Path))
-@click.option(
-    "--threads", type=click.IntRange(1, 1024), help="Threads of the engine; the usable cores by default."
-)
+@click.option("--threads", type=click.IntRange(1, 1024), help="Threads of the engine; the usable cores by default.")
 @common_options
 def command(bundle: Path, threads: int | None, as_json: bool) -> None:
     """Run the efficient engine of BUNDLE on its golden samples and evaluation data, and hold it against its
@@ -34,9 +32,7 @@ def command(bundle: Path, threads: int | None, as_json: bool) -> None:
     emit(document, as_json, lambda: show_verify(document))
     if not document["passed"]:
         if as_json:
-            raise click.exceptions.Exit(
-                VerificationError.exit_code
-            )  # the one document on stdout has said why
+            raise click.exceptions.Exit(VerificationError.exit_code)  # the one document on stdout has said why
         raise VerificationError(
             "the bundle failed verification: " + "; ".join(document["reasons"]),
             where=str(bundle),

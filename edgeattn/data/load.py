@@ -51,7 +51,7 @@ def load_rows(source: Source, root: Path) -> Dataset:
 
 
 def source_digest(source: Source, root: Path) -> str:
-    """What of a source, beside the recipe's own words, decides its samples: a file's SHA-256, or what a builtin holds."""
+    """What of a source, beside the recipe's words, decides its samples: a file's digest, a builtin's content."""
     kind = source.source.partition(":")[0]
     if kind == "hub":
         return f"hub:{source.revision}"
@@ -66,7 +66,9 @@ def source_digest(source: Source, root: Path) -> str:
 def _load_file(source: Source, path: Path) -> Dataset:
     suffix = _suffix(path)
     if suffix not in _FORMATS:
-        raise DataError(f"{path.name} is of no known format", fix=f"known: {', '.join(sorted(_FORMATS))}, each also .gz")
+        raise DataError(
+            f"{path.name} is of no known format", fix=f"known: {', '.join(sorted(_FORMATS))}, each also .gz"
+        )
     options: dict[str, Any] = {}
     if _FORMATS[suffix] == "csv":
         options["sep"] = "\t" if suffix == ".tsv" else ","

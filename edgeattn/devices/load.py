@@ -48,9 +48,7 @@ class DeviceFile(Part):
 
     schema_version: Literal[1] = Field(alias="schema")
     description: Text
-    probe: bool = Field(
-        default=False, description="cpu and memory_bytes are those of the machine that reads the file"
-    )
+    probe: bool = Field(default=False, description="cpu and memory_bytes are those of the machine that reads the file")
     runtimes: tuple[RuntimeSupport, ...] = Field(min_length=1)
     memory_bytes: int | None = Field(default=None, ge=1)
     cpu: CpuFacts | None = None
@@ -112,9 +110,7 @@ def _resolve(name: str, folder: Path, via: tuple[str, ...]) -> tuple[dict[str, A
     where = str(folder / f"{via[-1]}.yaml") if via else None
     if name in via:
         circle = " -> ".join((*via, name))
-        raise InputError(
-            f"extends goes round in a circle: {circle}", where=where, fix="extend another device"
-        )
+        raise InputError(f"extends goes round in a circle: {circle}", where=where, fix="extend another device")
     known = device_names(folder)
     if name not in known:
         raise InputError(f"unknown device {name!r}", where=where, fix=did_you_mean(name, known))

@@ -43,17 +43,11 @@ class CpuFacts(Part):
     """A processor: what it is called, its cores, what it can compute with."""
 
     model: str | None = None
-    cores: Annotated[int, Field(ge=1)] | None = Field(
-        default=None, description="physical cores of the whole machine"
-    )
-    threads: Annotated[int, Field(ge=1)] | None = Field(
-        default=None, description="logical cores of the whole machine"
-    )
+    cores: Annotated[int, Field(ge=1)] | None = Field(default=None, description="physical cores of the whole machine")
+    threads: Annotated[int, Field(ge=1)] | None = Field(default=None, description="logical cores of the whole machine")
     instruction_sets: tuple[str, ...] = ()
     max_mhz: Annotated[int, Field(ge=1)] | None = None
-    caches_bytes: dict[str, int] = Field(
-        default_factory=dict, description='such as {"L1d": 32768, "L2": 524288}'
-    )
+    caches_bytes: dict[str, int] = Field(default_factory=dict, description='such as {"L1d": 32768, "L2": 524288}')
 
 
 class PowerModel(Part):

@@ -44,5 +44,5 @@ def _stack(arrays: list[np.ndarray]) -> Tensor:
         return torch.from_numpy(np.stack(arrays))
     out: np.ndarray[Any, Any] = np.zeros(shape, arrays[0].dtype)
     for row, array in enumerate(arrays):
-        out[(row, *(slice(0, n) for n in array.shape))] = array
+        out[row][tuple(slice(0, n) for n in array.shape)] = array
     return torch.from_numpy(out)

@@ -67,9 +67,7 @@ class _Watch(TrainerCallback):
             if parameter.grad is not None and not bool(parameter.grad.isfinite().all()):
                 raise _NotFiniteError(f"the gradient of {name} is not finite")
 
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         if self._first is None:
             self._first = state.global_step - 1
         rate = (state.global_step - self._first) / (time.monotonic() - self._started)

@@ -45,4 +45,9 @@ def facts(argument: dict[str, Any]) -> dict[str, Any]:
         return {"problem": str(error).splitlines()[0]}
     names = (f"{node.domain}::{node.op_type}" if node.domain else node.op_type for node in model.graph.node)
     opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), None)
-    return {"problem": None, "opset": opset, "nodes": len(model.graph.node), "operators": dict(Counter(names))}
+    return {
+        "problem": None,
+        "opset": opset,
+        "nodes": len(model.graph.node),
+        "operators": dict(Counter(names)),
+    }

@@ -80,9 +80,7 @@ class Rapl:
                 self._counter(zone)
         except SensorError as cause:
             return str(cause)
-        return (
-            None if zones else "no RAPL package zones (another processor, a virtual machine or a container)"
-        )
+        return None if zones else "no RAPL package zones (another processor, a virtual machine or a container)"
 
     @contextmanager
     def window(self, pids: Sequence[int] | None = None) -> Iterator[Window]:
@@ -130,15 +128,11 @@ class Rapl:
         if not all(counter.total_uj for counter in counters):
             raise SensorError("energy_uj did not move in the window")
         joules = sum(counter.total_uj for counter in counters) / 1e6
-        return Energy(
-            joules=joules, seconds=seconds, scope="package", source=f"RAPL, {len(counters)} package(s)"
-        )
+        return Energy(joules=joules, seconds=seconds, scope="package", source=f"RAPL, {len(counters)} package(s)")
 
     def _zones(self) -> list[Path]:
         return [
-            zone
-            for zone in sorted(self._folder.glob("intel-rapl:*"))
-            if _text(zone / "name").startswith("package")
+            zone for zone in sorted(self._folder.glob("intel-rapl:*")) if _text(zone / "name").startswith("package")
         ]
 
     def _counter(self, zone: Path) -> Counter:

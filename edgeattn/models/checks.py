@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,9 @@ def check_config(path: Path) -> dict[str, Any]:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ModelError("no config.json", where=str(path.parent), fix="give a folder saved by save_pretrained") from None
+        raise ModelError(
+            "no config.json", where=str(path.parent), fix="give a folder saved by save_pretrained"
+        ) from None
     except ValueError as error:
         raise ModelError(f"config.json is not JSON: {error}", where=str(path)) from error
     if not isinstance(config, dict):
@@ -100,7 +103,7 @@ def check_safetensors(path: Path) -> None:
             raise ModelError(f"tensor {name!r} has {end - start} bytes, its shape needs {expected}", where=str(path))
         spans.append((start, end, name))
     spans.sort()
-    for (_, end, before), (start, _, name) in zip(spans, spans[1:], strict=False):
+    for (_, end, before), (start, _, name) in pairwise(spans):
         if start < end:
             raise ModelError(f"tensors {before!r} and {name!r} overlap", where=str(path))
 

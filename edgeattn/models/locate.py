@@ -11,8 +11,8 @@ from edgeattn.recipe.schema import PretrainedModel
 
 # What a teacher's folder may hold of use; pickles and code are never among it.
 FILES = (
-    "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt",
-    "vocab.json", "merges.txt", "spm.model", "sentencepiece.bpe.model", "preprocessor_config.json",
+    "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
+    "vocab.txt", "vocab.json", "merges.txt", "spm.model", "sentencepiece.bpe.model", "preprocessor_config.json",
 )  # fmt: skip
 
 
@@ -27,9 +27,7 @@ def locate(spec: PretrainedModel, root: Path) -> Path:
         found = importlib.util.find_spec(module)
         if found is None or not found.submodule_search_locations:
             package = module.replace("_", "-")
-            raise DeviceError(
-                f"the package {module} is not installed", where=spec.source, fix=f"pip install {package}"
-            )
+            raise DeviceError(f"the package {module} is not installed", where=spec.source, fix=f"pip install {package}")
         return Path(next(iter(found.submodule_search_locations))) / inner
     if kind == "hub":
         return _download(name, spec.revision)

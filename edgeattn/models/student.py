@@ -15,7 +15,6 @@ from edgeattn.models.checks import WEIGHTS
 from edgeattn.tasks import Task
 
 
-
 def save_student(model: PreTrainedModel, plan: Plan, folder: Path) -> None:
     """Writes config.json (with the plan) and model.safetensors to `folder`."""
     config = model.config.__class__.from_dict(model.config.to_dict())

@@ -41,9 +41,10 @@ def _extend_positions(model: PreTrainedModel, length: int) -> None:
     """Grows learned absolute position embeddings by copying them over and over (Longformer, section 5)."""
     embeddings = getattr(model, "embeddings", None)
     old = getattr(embeddings, "position_embeddings", None)
-    if not isinstance(old, nn.Embedding):
+    if embeddings is None or not isinstance(old, nn.Embedding):
         raise ModelError(
-            f"{type(model).__name__} has no learned position embeddings to extend", fix="drop model.extend_positions"
+            f"{type(model).__name__} has no learned position embeddings to extend",
+            fix="drop model.extend_positions",
         )
     if length <= old.num_embeddings:
         return

@@ -82,12 +82,14 @@ def choose(
     for other, other_row in right[1:]:
         if other_row[measure] < row[measure] * (1 - WORTH):
             chosen, row = other, other_row
-    return chosen, {"chosen": chosen.name, "because": _why(row, rows, measure, floor, task), "candidates": rows}
+    return chosen, {
+        "chosen": chosen.name,
+        "because": _why(row, rows, measure, floor, task),
+        "candidates": rows,
+    }
 
 
-def _why(
-    row: dict[str, Any], rows: list[dict[str, Any]], measure: str, floor: float | None, task: TaskSpec
-) -> str:
+def _why(row: dict[str, Any], rows: list[dict[str, Any]], measure: str, floor: float | None, task: TaskSpec) -> str:
     unit, word = ("ms", "faster") if measure == "latency_ms" else ("bytes", "smaller")
     parts = [f"{row['name']} at {row[measure]} {unit}"]
     for other in rows:

@@ -31,9 +31,7 @@ def _int8_dynamic(source: Path, target: Path, cpu: CpuFacts | None) -> None:
     # Linear layers only: products of two activations lose more than they gain, and ONNX Runtime's kernel does
     # not run per-head weights [H, D, F].
     linear = [
-        node.name
-        for node in model.graph.node
-        if node.op_type in ("MatMul", "Gemm") and rank.get(node.input[1]) == 2
+        node.name for node in model.graph.node if node.op_type in ("MatMul", "Gemm") and rank.get(node.input[1]) == 2
     ]
     if not linear:
         raise ToolError("no linear layer to quantize", where=source.name, fix="use precisions: [fp32]")

@@ -45,9 +45,7 @@ def inside(root: Path, name: str, *, where: str | None = None) -> Path:
     try:
         path = (root / name).resolve(strict=True)
     except (OSError, RuntimeError):  # RuntimeError: a loop of links, before Python 3.13
-        raise RecipeError(
-            f"no file or folder {name!r} in {root}", where=where, fix="check the name"
-        ) from None
+        raise RecipeError(f"no file or folder {name!r} in {root}", where=where, fix="check the name") from None
     if not path.is_relative_to(root.resolve()):
         raise RecipeError(f"{name!r} is a link that leads out of {root}", where=where, fix=_RELATIVE)
     return path

@@ -113,9 +113,7 @@ class TextEmbedding(Part):
     """Sentence embeddings: masked mean pooling and L2 normalisation, inside the exported graph."""
 
     kind: Literal["text-embedding"]
-    max_length: Count = Field(
-        default=128, description="tokens kept of a text, in distillation and evaluation"
-    )
+    max_length: Count = Field(default=128, description="tokens kept of a text, in distillation and evaluation")
 
 
 class ImageClassification(Part):
@@ -149,9 +147,7 @@ class Source(Part):
     names: tuple[str, ...] | None = Field(
         default=None, description="column names of a csv or tsv file without a header line"
     )
-    quoting: bool = Field(
-        default=True, description="false: quotation marks in csv or tsv are ordinary characters"
-    )
+    quoting: bool = Field(default=True, description="false: quotation marks in csv or tsv are ordinary characters")
     limit: Count | None = Field(default=None, description="take only so many samples")
 
     @field_validator("names", mode="before")
@@ -182,9 +178,7 @@ class AttentionRule(Part):
         if isinstance(value, list):
             return tuple(value)
         if isinstance(value, str) and value != "all" and not _LAYER_RANGE.fullmatch(value):
-            raise ValueError(
-                f'layers: {value!r} is neither "all", a list, nor a range; write 0-3 for a range'
-            )
+            raise ValueError(f'layers: {value!r} is neither "all", a list, nor a range; write 0-3 for a range')
         return value
 
     @field_validator("variant")
@@ -236,12 +230,8 @@ class Distill(Part):
         "teacher's inputs and outputs",
     )
     finetune: Phase | None = Field(default=None, description="end-to-end: every parameter learns")
-    max_length: Count | None = Field(
-        default=None, description="tokens kept of a training text; the task's when absent"
-    )
-    checkpoint_every: Count = Field(
-        default=50, description="steps between checkpoints that a killed run resumes from"
-    )
+    max_length: Count | None = Field(default=None, description="tokens kept of a training text; the task's when absent")
+    checkpoint_every: Count = Field(default=50, description="steps between checkpoints that a killed run resumes from")
     seed: int = Field(default=0, ge=0, lt=2**32)
 
 
@@ -284,9 +274,7 @@ class Accept(Part):
 class Bench(Part):
     """What is timed at the end of a compile."""
 
-    lengths: tuple[Count, ...] | None = Field(
-        default=None, description="tokens, for models with a sequence input"
-    )
+    lengths: tuple[Count, ...] | None = Field(default=None, description="tokens, for models with a sequence input")
     batch_size: Count = 1
     pairs: Annotated[int, Field(ge=3, le=100)] = Field(
         default=6, description="pairs of fresh processes, dense and efficient"

@@ -22,9 +22,7 @@ def bars(cells: Sequence[Mapping[str, Any]]) -> str:
         for side in ("dense", "efficient"):
             width = (_WIDTH - _LEFT - _RIGHT) * cell[side]["p50_ms"] / slowest
             said = f"{text.number(cell[side]['p50_ms'])} ms"
-            parts.append(
-                f"<rect class='{side}' x='{_LEFT}' y='{top}' width='{width:.1f}' height='{_BAR - 2}'/>"
-            )
+            parts.append(f"<rect class='{side}' x='{_LEFT}' y='{top}' width='{width:.1f}' height='{_BAR - 2}'/>")
             parts.append(f"<text x='{_LEFT + width + 6:.1f}' y='{top + _BAR - 5}'>{escape(said)}</text>")
             top += _BAR
         top += _GAP

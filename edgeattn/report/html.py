@@ -39,9 +39,7 @@ def _read(bundle: Bundle, name: str) -> Document | None:
     try:
         document: Document = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise BundleError(
-            f"cannot be read: {error}", where=str(path), fix="remove it and measure again"
-        ) from error
+        raise BundleError(f"cannot be read: {error}", where=str(path), fix="remove it and measure again") from error
     return document
 
 
@@ -107,19 +105,25 @@ def _plain(value: Any) -> str:
 def _bench(bench: Document | None) -> str:
     if bench is None:
         return _paragraph("Not measured yet: run edgeattn bench.")
-    rows: list[list[Any]] = []
+    speeds, costs = [], []
     for cell in bench["cells"]:
-        dense, efficient, speedup = cell["dense"], cell["efficient"], cell["speedup"]
-        rows.append([text.length(cell), text.latency(dense), text.latency(efficient)])
-        rows[-1] += [text.ratio(speedup["ratio"]), text.interval(speedup), speedup["pairs"]]
-        rows[-1] += [f"{_plain(dense[key])} / {_plain(efficient[key])}" for key in _BOTH]
-        rows[-1] += [" / ".join(text.number(side["disk_bytes"] / 1e6) for side in (dense, efficient))]
-        rows[-1] += [f"{text.energy(dense)} / {text.energy(efficient)}"]
-    head = ["tokens", "dense p50 ms", "efficient p50 ms", "speedup", "interval", "pairs"]
-    head += ["p90 ms", "cold start ms", "memory MB", "on disk MB", "energy per inference"]
+        tokens, dense, efficient, speedup = (
+            text.length(cell),
+            cell["dense"],
+            cell["efficient"],
+            cell["speedup"],
+        )
+        ratio = (text.ratio(speedup["ratio"]), text.interval(speedup), speedup["pairs"])
+        speeds.append((tokens, text.latency(dense), text.latency(efficient), *ratio))
+        both = [f"{_plain(dense[key])} / {_plain(efficient[key])}" for key in _BOTH]
+        sizes = " / ".join(text.number(side["disk_bytes"] / 1e6) for side in (dense, efficient))
+        costs.append((tokens, *both, sizes, f"{text.energy(dense)} / {text.energy(efficient)}"))
+    tables = _table(("tokens", "dense p50 ms", "efficient p50 ms", "speedup", "interval", "pairs"), speeds)
+    head = ("tokens", "p90 ms", "cold start ms", "memory MB", "on disk MB", "energy per inference")
+    tables += _table(head, costs)
     notes = "".join(f"<li>{escape(note)}</li>" for note in text.footnotes(bench))
     listed = f"<ul>{notes}</ul>" if notes else ""
-    return chart.bars(bench["cells"]) + _table(head, rows) + listed + _paragraph(_HOW)
+    return chart.bars(bench["cells"]) + tables + listed + _paragraph(_HOW)
 
 
 def _accuracy(manifest: Manifest, verify: Document | None) -> str:
@@ -178,9 +182,7 @@ def _choice(choice: Mapping[str, Any]) -> str:
             body += f"<h3>The {side} engine</h3>" + _paragraph(_plain(made.get("because")))
             rows = [row for row in made.get("candidates") or () if isinstance(row, Mapping)]
             head = list(dict.fromkeys(key for row in rows for key in row))
-            body += _table(
-                [key.replace("_", " ") for key in head], [[row.get(key) for key in head] for row in rows]
-            )
+            body += _table([key.replace("_", " ") for key in head], [[row.get(key) for key in head] for row in rows])
     return body + _facts((key.replace("_", " "), value) for key, value in others.items() if key != "student")
 
 

@@ -41,9 +41,7 @@ def bench_lines(document: Mapping[str, Any]) -> list[str]:
     for cell in document["cells"]:
         at = f"{text.length(cell)} tokens: " if cell["length"] else ""
         within = text.interval(cell["speedup"])
-        lines.append(
-            f"{at}{text.verdict(cell['speedup'])}, interval {within}, {cell['speedup']['pairs']} pairs"
-        )
+        lines.append(f"{at}{text.verdict(cell['speedup'])}, interval {within}, {cell['speedup']['pairs']} pairs")
     return lines + text.footnotes(document)
 
 

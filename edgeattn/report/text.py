@@ -72,9 +72,7 @@ def headline(bench: Mapping[str, Any] | None, verify: Mapping[str, Any] | None) 
             if metric["floor"] is not None:
                 kept = f"{name} {number(metric['value'], 4)}, teacher {number(metric['teacher'], 4)}"
                 parts.append(kept[0].upper() + kept[1:])
-        parts.append(
-            "Verified" if verify["passed"] else "VERIFICATION FAILED: " + "; ".join(verify["reasons"])
-        )
+        parts.append("Verified" if verify["passed"] else "VERIFICATION FAILED: " + "; ".join(verify["reasons"]))
     return ". ".join(parts) + "." if parts else "Not measured yet."
 
 
@@ -83,9 +81,7 @@ def footnotes(bench: Mapping[str, Any]) -> list[str]:
     notes = []
     sides = [cell[side] for cell in bench["cells"] for side in ("dense", "efficient")]
     if not all(side["steady"] for side in sides):
-        notes.append(
-            "* latency never became steady in the warm-up: another load on this machine, or throttling"
-        )
+        notes.append("* latency never became steady in the warm-up: another load on this machine, or throttling")
     if any(side["p90_ms"] is None for side in sides):
         notes.append("p90 is n/a with fewer than 64 samples in a process")
     if any(side["energy_scope"] == "model" for side in sides):

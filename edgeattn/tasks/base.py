@@ -19,9 +19,18 @@ from edgeattn.bundle import Metric
 # attention_mask. Everything that is not a model input (labels, pairs, gold scores) has a name of its own.
 Samples = dict[str, np.ndarray]
 
+PROCESSOR_FILES = (
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt", "vocab.json", "merges.txt",
+    "spm.model", "sentencepiece.bpe.model", "preprocessor_config.json",
+)  # fmt: skip
+
 
 class Task(ABC):
     """A task, made from the `task` part of a recipe and the teacher's folder."""
+
+    def __init__(self, spec: Any, teacher: Path) -> None:
+        """spec: the recipe's part of this kind."""
+        self.spec = spec
 
     kind: ClassVar[str]
     metrics: ClassVar[tuple[Metric, ...]]  # a recipe that names none means the first that the data allows
@@ -103,6 +112,4 @@ class Task(ABC):
 
     def processor_files(self, teacher: Path) -> list[Path]:
         """Files of the teacher's folder that prepare inputs for it: tokenizer or image processor."""
-        names = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt", "merges.txt",
-                 "preprocessor_config.json")  # fmt: skip
-        return [teacher / name for name in names if (teacher / name).is_file()]
+        return [teacher / name for name in PROCESSOR_FILES if (teacher / name).is_file()]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,13 +27,14 @@ class ImageClassificationTask(Task):
     output = "logits"
     auto_model = AutoModelForImageClassification
 
-    def __init__(self, spec: ImageClassification, teacher: Path) -> None:
-        self.spec = spec
+    spec: ImageClassification
 
     def encode(self, rows: Dataset, *, held_out: bool, max_length: int | None = None) -> Samples:
         for name in ("image", "label"):
             if name not in rows.column_names:
-                raise DataError(f"image-classification needs the column {name}", fix=f"name it: columns: {{{name}: ...}}")
+                raise DataError(
+                    f"image-classification needs the column {name}", fix=f"name it: columns: {{{name}: ...}}"
+                )
         rows = rows.with_format("numpy")
         images, labels = np.stack(list(rows["image"])).astype(np.float32), np.asarray(rows["label"], np.int64)
         if images.ndim != 4:

@@ -53,7 +53,7 @@ class TextEmbeddingTask(Task):
     auto_model = AutoModel
 
     def __init__(self, spec: TextEmbedding, teacher: Path) -> None:
-        self.spec = spec
+        super().__init__(spec, teacher)
         self.tokenizer = AutoTokenizer.from_pretrained(teacher)
 
     def encode(self, rows: Dataset, *, held_out: bool, max_length: int | None = None) -> Samples:
@@ -85,7 +85,10 @@ class TextEmbeddingTask(Task):
 
     def forward(self, model: PreTrainedModel, feeds: Mapping[str, Tensor]) -> dict[str, Any]:
         out = model(**feeds, output_hidden_states=True)
-        return {"hidden": out.hidden_states, self.output: pool(out.last_hidden_state, feeds["attention_mask"])}
+        return {
+            "hidden": out.hidden_states,
+            self.output: pool(out.last_hidden_state, feeds["attention_mask"]),
+        }
 
     def distillation_loss(
         self, student: Mapping[str, Any], teacher: Mapping[str, Any], feeds: Mapping[str, Tensor]

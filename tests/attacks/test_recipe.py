@@ -31,9 +31,7 @@ attention:
   - {layers: all, variant: hedgehog}
 """
 VIT = RECIPE[RECIPE.index("  architecture") : RECIPE.index("task:")]
-BOMB = "a: &a [x, x]\n" + "".join(
-    f"{b}: &{b} [*{a}, *{a}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True)
-)
+BOMB = "a: &a [x, x]\n" + "".join(f"{b}: &{b} [*{a}, *{a}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True))
 
 
 @pytest.fixture
@@ -78,9 +76,7 @@ def changed(old: str, new: str) -> str:
         ),
         pytest.param(BOMB, ["bad.yaml:1: anchor &a is refused"], id="3-alias-bomb"),
         pytest.param("a: *b\n", ["bad.yaml:1: alias *b is refused"], id="3-alias"),
-        pytest.param(
-            "a: " + "[" * 100_000, ["bad.yaml:1: is nested more than 32 levels deep"], id="3-flow-nesting"
-        ),
+        pytest.param("a: " + "[" * 100_000, ["bad.yaml:1: is nested more than 32 levels deep"], id="3-flow-nesting"),
         pytest.param(
             "".join(f"{' ' * depth}a:\n" for depth in range(100)),
             ["bad.yaml:33: is nested more than 32 levels deep"],
@@ -97,9 +93,7 @@ def changed(old: str, new: str) -> str:
             id="4-python-tag",
         ),
         pytest.param(changed("victim", "!own x"), ["bad.yaml:2: tag '!own' is refused"], id="4-own-tag"),
-        pytest.param(
-            changed("victim", "!!str x"), ["bad.yaml:2: tag '!!str' is refused"], id="4-standard-tag"
-        ),
+        pytest.param(changed("victim", "!!str x"), ["bad.yaml:2: tag '!!str' is refused"], id="4-standard-tag"),
         pytest.param(
             changed("heads: 4", "heads: .nan"),
             ["bad.yaml:9: .nan is not a finite number"],
@@ -191,9 +185,7 @@ def changed(old: str, new: str) -> str:
             ["bad.yaml:5: model.source: 'ftp:' is not a known kind of source"],
             id="8-other-scheme",
         ),
-        pytest.param(
-            changed("victim", "';rm'"), ["bad.yaml:2: name: ';rm' does not match"], id="8-recipe-name"
-        ),
+        pytest.param(changed("victim", "';rm'"), ["bad.yaml:2: name: ';rm' does not match"], id="8-recipe-name"),
         pytest.param(
             changed("schema: 1", "schema: 2").replace("model:", "modell:"),
             ["error: bad.yaml:1: schema: 2 is newer than 1, the newest that edgeattn"],
@@ -274,8 +266,5 @@ def test_the_real_command_exits_with_2(folder: Path) -> None:
     )
     assert done.returncode == 2
     assert done.stdout == ""
-    assert (
-        done.stderr
-        == "error: bad.yaml:1: anchor &a is refused\n  fix: write the value out where it is needed\n"
-    )
+    assert done.stderr == "error: bad.yaml:1: anchor &a is refused\n  fix: write the value out where it is needed\n"
     assert [path.name for path in folder.iterdir()] == ["bad.yaml"]

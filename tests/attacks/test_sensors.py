@@ -47,9 +47,7 @@ def _keep_still(zone: Path) -> None:
         (lambda zone: reading(zone, "\x1b[2J nan"), r"energy_uj is '\x1b[2J nan', not a number"),
     ],
 )
-def test_a_sensor_that_fails_in_the_window(
-    fault: Callable[[Path], None], reason: str, tmp_path: Path
-) -> None:
+def test_a_sensor_that_fails_in_the_window(fault: Callable[[Path], None], reason: str, tmp_path: Path) -> None:
     zone = package(tmp_path, 0, 1_000_000)
 
     with Rapl(tmp_path).window() as window:

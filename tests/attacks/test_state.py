@@ -324,9 +324,7 @@ def refused(path: Path, match: str) -> None:
 def test_30_a_flipped_byte_names_file_and_both_digests(small_bundle: Path) -> None:
     old = Bundle.open(small_bundle).manifest.files["model.onnx"].sha256
     (small_bundle / "model.onnx").write_bytes(b"efficienu")
-    refused(
-        small_bundle, rf"model\.onnx: was changed: its digest is sha256:\w{{64}}; bundle\.json says {old}"
-    )
+    refused(small_bundle, rf"model\.onnx: was changed: its digest is sha256:\w{{64}}; bundle\.json says {old}")
 
 
 def test_30_another_size(small_bundle: Path) -> None:
@@ -361,9 +359,7 @@ def test_30_a_hard_link(small_bundle: Path, tmp_path: Path) -> None:
     refused(small_bundle, r"model\.onnx: is a hard link")
 
 
-@pytest.mark.parametrize(
-    "name", ["../model.onnx", "/etc/passwd", "engine/../../x", "a//b", "", ".", "a\\b", "a\0b"]
-)
+@pytest.mark.parametrize("name", ["../model.onnx", "/etc/passwd", "engine/../../x", "a//b", "", ".", "a\\b", "a\0b"])
 def test_30_a_path_that_leaves_the_bundle(small_bundle: Path, name: str) -> None:
     edit(small_bundle, lambda document: document["files"].update({name: document["files"]["model.onnx"]}))
     refused(small_bundle, "which is no path inside the bundle")

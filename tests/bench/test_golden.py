@@ -74,9 +74,7 @@ def test_drift_by_precision():
     found = drifts(outputs, {"student.y": golden}, "student")
     assert found["y"].max_abs == pytest.approx(0.1)
     require_golden(found, "int8-dynamic", "efficient engine")
-    with pytest.raises(
-        VerificationError, match=r"the cosine on the worst .* 0\.99.*, 0\.9999 is the least for fp32"
-    ):
+    with pytest.raises(VerificationError, match=r"the cosine on the worst .* 0\.99.*, 0\.9999 is the least for fp32"):
         require_golden(found, "fp32", "efficient engine")
 
 

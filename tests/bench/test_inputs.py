@@ -54,9 +54,7 @@ def test_a_model_without_a_sequence_gets_its_samples():
 def test_samples_come_one_by_one_without_their_padding(evaluation):
     batches = list(one_by_one(tiny_bundle.INPUTS, evaluation))
     assert len(batches) == tiny_bundle.SAMPLES
-    assert [len(batch["input_ids"][0]) for batch in batches] == list(
-        evaluation["input.attention_mask"].sum(1)
-    )
+    assert [len(batch["input_ids"][0]) for batch in batches] == list(evaluation["input.attention_mask"].sum(1))
 
 
 def test_missing_empty_and_hidden_samples_are_said():

@@ -111,9 +111,7 @@ def test_a_runtime_under_another_name_is_found(
     installed(onnxruntime=None, **{"onnxruntime-gpu": "1.24.1"})
     spec = importlib.machinery.ModuleSpec("onnxruntime", None, origin="somewhere")
     monkeypatch.setattr(importlib.util, "find_spec", {"onnxruntime": spec}.get)
-    monkeypatch.setattr(
-        importlib.metadata, "packages_distributions", lambda: {"onnxruntime": ["onnxruntime-gpu"]}
-    )
+    monkeypatch.setattr(importlib.metadata, "packages_distributions", lambda: {"onnxruntime": ["onnxruntime-gpu"]})
 
     assert run(["doctor", "--json"]) == 0
 

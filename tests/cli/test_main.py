@@ -24,9 +24,7 @@ HEAVY = {"torch", "transformers", "onnxruntime", "onnx", "datasets", "scipy", "s
 
 
 def python(code: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, env=ENVIRONMENT
-    )
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=ENVIRONMENT)
 
 
 @pytest.fixture

@@ -73,10 +73,7 @@ def test_a_new_recipe_overwrites_only_by_force(tmp_path: Path, capsys: pytest.Ca
     file = tmp_path / "mine.yaml"
     file.write_text("precious")
     assert run(["recipes", "new", str(file)]) == 2
-    assert (
-        f"error: {file}: exists already\n  fix: choose another name, or give --force"
-        in capsys.readouterr().err
-    )
+    assert f"error: {file}: exists already\n  fix: choose another name, or give --force" in capsys.readouterr().err
     assert file.read_text() == "precious"
     assert run(["recipes", "new", str(file), "--force"]) == 0
     assert file.read_text().startswith("# An edgeattn recipe.")
@@ -98,8 +95,7 @@ def test_the_schema_has_each_variants_options(capsys: pytest.CaptureFixture[str]
     rule = json.loads(capsys.readouterr().out)["$defs"]["AttentionRule"]
     assert rule["properties"]["variant"]["enum"] == list(ATTENTION)
     options = {
-        case["if"]["properties"]["variant"]["const"]: case["then"]["properties"]["options"]
-        for case in rule["allOf"]
+        case["if"]["properties"]["variant"]["const"]: case["then"]["properties"]["options"] for case in rule["allOf"]
     }
     assert set(options) == set(ATTENTION)
     assert set(options["sliding_window"]["properties"]) == {"window", "global_tokens"}

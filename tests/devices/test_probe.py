@@ -85,9 +85,7 @@ def test_cgroup_v1_without_a_limit_has_none(tmp_path: Path) -> None:
     assert limits(root) == Limits(None, None)
 
 
-def test_usable_cores_are_the_lesser_of_affinity_and_quota(
-    tmp_path: Path, affinity: Callable[[int], None]
-) -> None:
+def test_usable_cores_are_the_lesser_of_affinity_and_quota(tmp_path: Path, affinity: Callable[[int], None]) -> None:
     root = machines.container_v2(tmp_path)
 
     affinity(8)
@@ -101,9 +99,7 @@ def test_usable_memory_is_the_lesser_of_installed_and_limit(tmp_path: Path) -> N
     assert usable_memory_bytes(machines.raspberry_pi_5(tmp_path / "pi")) == 8249312 * 1024
 
 
-def test_machine_facts_record_the_machine_and_the_container(
-    tmp_path: Path, affinity: Callable[[int], None]
-) -> None:
+def test_machine_facts_record_the_machine_and_the_container(tmp_path: Path, affinity: Callable[[int], None]) -> None:
     affinity(4)
     pi = machine_facts(machines.raspberry_pi_5(tmp_path / "pi"))
     pod = machine_facts(machines.nested_v2(tmp_path / "pod"))
@@ -120,9 +116,7 @@ def test_machine_facts_record_the_machine_and_the_container(
 
 
 @pytest.mark.parametrize("machine", [machines.container_v2, machines.container_v1, machines.nested_v2])
-def test_docker_of_both_kinds_and_a_pod_are_seen_as_containers(
-    machine: Callable[[Path], Path], tmp_path: Path
-) -> None:
+def test_docker_of_both_kinds_and_a_pod_are_seen_as_containers(machine: Callable[[Path], Path], tmp_path: Path) -> None:
     assert machine_facts(machine(tmp_path))["container"] is True
 
 

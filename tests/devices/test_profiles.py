@@ -72,9 +72,7 @@ def test_a_name_never_leads_out_of_the_folder(name: str) -> None:
 
 def test_extends_lays_a_device_over_another(tmp_path: Path) -> None:
     _device(tmp_path, "board", BASE)
-    _device(
-        tmp_path, "big-board", "extends: board\nmemory_bytes: 2000\nenergy: {power_models: []}\nnotes: []\n"
-    )
+    _device(tmp_path, "big-board", "extends: board\nmemory_bytes: 2000\nenergy: {power_models: []}\nnotes: []\n")
 
     profile = load_device("big-board", folder=tmp_path)
 

@@ -212,9 +212,7 @@ _FRAGMENTS = st.sampled_from(
 
 
 @settings(max_examples=300, deadline=None)
-@given(
-    raw=st.one_of(st.text().map(str.encode), st.binary(), st.lists(_FRAGMENTS).map("".join).map(str.encode))
-)
+@given(raw=st.one_of(st.text().map(str.encode), st.binary(), st.lists(_FRAGMENTS).map("".join).map(str.encode)))
 def test_the_reader_raises_recipe_errors_only(tmp_path_factory: pytest.TempPathFactory, raw: bytes) -> None:
     file = tmp_path_factory.getbasetemp() / "random.yaml"
     file.write_bytes(raw)
@@ -246,9 +244,7 @@ def test_the_resolved_recipe_loads_again(recipe_file: Path, tmp_path: Path) -> N
     assert load_recipe(str(again)).recipe == recipe
 
 
-def test_a_shipped_recipe_goes_by_its_name(
-    recipe_file: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_shipped_recipe_goes_by_its_name(recipe_file: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(reader_module, "shipped", lambda kind: tmp_path)
     assert find_recipe("kws") == recipe_file
     with pytest.raises(RecipeError, match=r"no recipe is called 'kvs'\n.*did you mean 'kws'\?"):
@@ -284,9 +280,7 @@ SENTENCES = [
 
 
 @pytest.mark.parametrize(("change", "sentence"), SENTENCES)
-def test_each_fault_has_line_key_and_remedy(
-    recipe_file: Path, change: tuple[str, str], sentence: str
-) -> None:
+def test_each_fault_has_line_key_and_remedy(recipe_file: Path, change: tuple[str, str], sentence: str) -> None:
     said = refusal(recipe_file, change)
     assert sentence in said
     assert "fix: " in said
@@ -315,9 +309,7 @@ def test_what_is_no_mapping_is_refused(tmp_path: Path) -> None:
 
 
 _VALUES = st.recursive(
-    st.one_of(
-        st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.text()
-    ),
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.text()),
     lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(), inner, max_size=3)),
     max_leaves=5,
 )

@@ -66,9 +66,7 @@ def bench():
 def verify():
     drift = {"max_abs": 1e-6, "min_cosine": 0.9999, "mean_cosine": 1.0, "non_finite": 0, "against": "student"}
     metric = {"value": 0.8203, "teacher": 0.8211, "floor": 0.8129, "passed": True}
-    golden = {
-        "sentence_embedding": {"student": drift, "teacher": drift, "least_cosine": 0.9999, "passed": True}
-    }
+    golden = {"sentence_embedding": {"student": drift, "teacher": drift, "least_cosine": 0.9999, "passed": True}}
     return {"passed": True, "reasons": [], "metrics": {"spearman": metric}, "golden": golden, "machine": {}}
 
 
@@ -153,8 +151,7 @@ def test_nothing_from_outside_becomes_markup(manifest, verify, bench):
             "choice": {"dense": {"because": EVIL, "candidates": [{EVIL: EVIL}]}, EVIL: [EVIL]},
             "files": {EVIL: FileEntry(sha256="sha256:" + "0" * 64, bytes=1)},
             "engines": {
-                side: engine.model_copy(update={"precision": EVIL})
-                for side, engine in manifest.engines.items()
+                side: engine.model_copy(update={"precision": EVIL}) for side, engine in manifest.engines.items()
             },
         }
     )
