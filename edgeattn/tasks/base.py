@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from datasets import Dataset
+from optimum.exporters.tasks import TasksManager
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -36,7 +37,7 @@ class Task(ABC):
     metrics: ClassVar[tuple[Metric, ...]]  # a recipe that names none means the first that the data allows
     inputs: ClassVar[tuple[str, ...]]
     output: ClassVar[str]
-    auto_model: ClassVar[Any]  # the transformers Auto class that loads a model of this task
+    optimum_task: ClassVar[str]  # optimum's name of the task, which tells the class of its models
 
     @abstractmethod
     def encode(self, rows: Dataset, *, held_out: bool, max_length: int | None = None) -> Samples:
@@ -63,6 +64,11 @@ class Task(ABC):
     def dynamic_dims(self) -> dict[str, dict[int, str]]:
         """Of each input: which axes may change their size, and what they are called."""
         return {name: {0: "batch"} for name in self.inputs}
+
+    @property
+    def auto_model(self) -> Any:
+        """The transformers Auto class that loads a model of this task."""
+        return TasksManager.get_model_class_for_task(self.optimum_task)
 
     def collate(self, samples: Samples, rows: np.ndarray | list[int] | slice) -> dict[str, Tensor]:
         """A batch of the model inputs among `samples`, without columns that are padding in every row."""

@@ -9,7 +9,7 @@ import numpy as np
 from datasets import Dataset
 from torch import Tensor
 from torch.nn.functional import kl_div, log_softmax
-from transformers import AutoModelForImageClassification, PreTrainedModel
+from transformers import PreTrainedModel
 
 from edgeattn.bundle import Metric
 from edgeattn.errors import DataError
@@ -25,7 +25,7 @@ class ImageClassificationTask(Task):
     )
     inputs = ("pixel_values",)
     output = "logits"
-    auto_model = AutoModelForImageClassification
+    optimum_task = "image-classification"
 
     spec: ImageClassification
 

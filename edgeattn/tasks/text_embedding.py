@@ -10,7 +10,7 @@ import numpy as np
 from datasets import Dataset
 from torch import Tensor
 from torch.nn.functional import mse_loss, normalize
-from transformers import AutoModel, AutoTokenizer, PreTrainedModel
+from transformers import AutoTokenizer, PreTrainedModel
 
 from edgeattn.bundle import Metric
 from edgeattn.errors import DataError
@@ -50,7 +50,7 @@ class TextEmbeddingTask(Task):
     )
     inputs = ("input_ids", "attention_mask")
     output = "sentence_embedding"
-    auto_model = AutoModel
+    optimum_task = "feature-extraction"
 
     def __init__(self, spec: TextEmbedding, teacher: Path) -> None:
         super().__init__(spec, teacher)
