@@ -7,6 +7,7 @@ what it made, small enough for JSON, with a `note` for the terminal.
 from __future__ import annotations
 
 import logging
+import math
 import shutil
 from datetime import datetime, timezone
 from pathlib import Path
@@ -17,6 +18,7 @@ import numpy as np
 from edgeattn.bundle import BenchSpec, Bundle, EngineRef, Manifest, TaskSpec, TensorSpec, write
 from edgeattn.devices import DeviceProfile
 from edgeattn.errors import DeviceError, RecipeError, VerificationError
+from edgeattn.metrics import score
 from edgeattn.progress import Progress
 from edgeattn.recipe.schema import NewViT, Recipe
 from edgeattn.registry import did_you_mean
@@ -103,12 +105,17 @@ def student(recipe: Recipe, teacher: Path, data: Path, out: Path) -> dict[str, A
     model = load_teacher(teacher, task, extend_positions=_positions(recipe))
     example = task.example(_load(data / "eval.npz"))
     plan = make_plan(recipe.attention, len(find_layers(model, example)))
+    evaluation = _load(data / "eval.npz")
+    dense = task.run(task.exportable(model), evaluation)
     convert(model, plan, example)
     save_student(model, plan, out)
+    scores = _scores(task, task.run(task.exportable(model), evaluation), dense, evaluation)
     swapped = [choice.document() for choice in plan]
     layers = len(find_layers(model, example))
     new = sum(choice["variant"] != "dense" for choice in swapped)
-    return {"plan": swapped, "layers": layers, "note": f"{new} of {layers} layers have new attention"}
+    shown = ", ".join(f"{name} {value:.4f}" for name, value in scores.items())
+    note = f"{new} of {layers} layers have new attention; untrained: {shown}"
+    return {"plan": swapped, "layers": layers, "scores": scores, "note": note}
 
 
 def distil(
@@ -180,6 +187,7 @@ def export(
     for file in task.processor_files(teacher):
         shutil.copyfile(file, out / file.name)
     _save_evidence(task, evaluation, outputs, out)
+    facts["scores"] = _scores(task, outputs["student"], outputs["teacher"], evaluation)
     facts["inputs"], facts["outputs"] = _tensors(task, evaluation, outputs["student"])
     nodes = facts["graphs"]["efficient"]["nodes"]
     return {**facts, "note": f"opset {opset}, {nodes} nodes"}
@@ -280,7 +288,12 @@ def assemble(
             "engine": sha256_file(out / "engine" / "efficient" / "engine.json"),
         },
         libraries=versions("torch", "transformers", "onnx", "onnxscript", "onnxruntime"),
-        choice={**choice, "distill": trained.meta["phases"]},
+        choice={
+            **choice,
+            "distill": trained.meta["phases"],
+            "untrained": student.meta["scores"],
+            "student": graphs.meta["scores"],
+        },
     )
     bundle = write(out, manifest)
     size = sum(entry.bytes for entry in bundle.manifest.files.values())
@@ -371,6 +384,14 @@ def _positions(recipe: Recipe) -> int | None:
 def _load(path: Path) -> dict[str, Any]:
     with np.load(path, allow_pickle=False) as arrays:
         return dict(arrays)
+
+
+def _scores(
+    task: Task, output: np.ndarray[Any, Any], teacher: np.ndarray[Any, Any], evaluation: dict[str, Any]
+) -> dict[str, float]:
+    """The task's metrics of one output beside the teacher's, on the held-out samples."""
+    values = score(task.kind, {task.output: output}, {**evaluation, f"teacher.{task.output}": teacher})
+    return {name: value for name, value in values.items() if math.isfinite(value)}
 
 
 def _save(path: Path, arrays: dict[str, Any]) -> None:

@@ -23,6 +23,7 @@ _HOW = (
     "interval. Memory is the peak of a process that loads and runs the engine, less the process without it."
 )
 _DRIFT = ("min_cosine", "max_abs")
+_STAGES = ("untrained", "student")  # in the manifest's choice: metric -> value before and after training, in torch
 
 
 def refresh(bundle: Bundle) -> Path:
@@ -129,14 +130,14 @@ def _bench(bench: Document | None) -> str:
 def _accuracy(manifest: Manifest, verify: Document | None) -> str:
     if verify is None:
         return _paragraph("Not verified yet: run edgeattn verify.")
-    students = manifest.choice.get("student")
+    stages = [manifest.choice.get(stage) for stage in _STAGES]
     rows = []
     for name, metric in verify["metrics"].items():
-        student = students.get(name) if isinstance(students, Mapping) else None
+        made = [scores.get(name) if isinstance(scores, Mapping) else None for scores in stages]
         passed = {True: "passed", False: "FAILED", None: "-"}[metric["passed"]]
         floor = "-" if metric["floor"] is None else metric["floor"]
-        rows.append((name, metric["teacher"], student, metric["value"], floor, passed))
-    body = _table(("metric", "teacher", "student", "shipped", "floor", ""), rows)
+        rows.append((name, metric["teacher"], *made, metric["value"], floor, passed))
+    body = _table(("metric", "teacher", "untrained", "student", "shipped", "floor", ""), rows)
     for reason in verify.get("reasons", []):
         body += f"<p class='failed'>{escape(str(reason))}</p>\n"
     golden = [
@@ -183,7 +184,7 @@ def _choice(choice: Mapping[str, Any]) -> str:
             rows = [row for row in made.get("candidates") or () if isinstance(row, Mapping)]
             head = list(dict.fromkeys(key for row in rows for key in row))
             body += _table([key.replace("_", " ") for key in head], [[row.get(key) for key in head] for row in rows])
-    return body + _facts((key.replace("_", " "), value) for key, value in others.items() if key != "student")
+    return body + _facts((key.replace("_", " "), value) for key, value in others.items() if key not in _STAGES)
 
 
 def _machine(manifest: Manifest, verify: Document | None, bench: Document | None) -> str:
