@@ -1,0 +1,68 @@
+"""How a benchmark writes its results: benchmarks/results/<name>.json and the same rows as <name>.md."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from edgeattn.devices.probe import machine_facts
+from edgeattn.store import write_json
+
+RESULTS = Path(__file__).parent / "results"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One figure, beside what it is held against. `ratio` is the figure that `goal` speaks of."""
+
+    case: str
+    metric: str
+    value: float | None
+    unit: str
+    reference: str | None = None
+    reference_value: float | None = None
+    ratio: float | None = None
+    goal: str | None = None
+    holds: bool | None = None
+
+
+def record(name: str, rows: list[Row], notes: list[str]) -> Path:
+    """Writes both files and returns the path of the JSON."""
+    commit = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=RESULTS.parent, capture_output=True, text=True, check=True
+    ).stdout.strip()
+    machine = machine_facts()
+    document: dict[str, Any] = {
+        "schema": 1,
+        "name": name,
+        "commit": commit,
+        "machine": machine,
+        "notes": notes,
+        "rows": [asdict(row) for row in rows],
+    }
+    RESULTS.mkdir(exist_ok=True)
+    write_json(RESULTS / f"{name}.json", document)
+    head = ("case", "metric", "value", "unit", "reference", "its value", "ratio", "goal", "holds")
+    lines = [
+        f"# {name}",
+        "",
+        f"Commit {commit[:12]}. {machine['cpu_model']}, {machine['cores_usable']} cores, "
+        f"{', '.join(machine['instruction_sets'])}, Linux {machine['kernel']}, Python {machine['python']}.",
+        *[f"\n{note}" for note in notes],
+        "",
+        "| " + " | ".join(head) + " |",
+        "|" + " --- |" * len(head),
+        *["| " + " | ".join(_shown(value) for value in asdict(row).values()) + " |" for row in rows],
+    ]
+    (RESULTS / f"{name}.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return RESULTS / f"{name}.json"
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "NO"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
