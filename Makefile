@@ -1,18 +1,28 @@
-# `make demo` and `make test` do all their set-up from nothing: Python 3.10+, make and git are enough.
+# `make demo` and `make test` do all their set-up from nothing: Python 3.11+ with venv, make and git are enough.
 PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
+PIP := $(PY) -m pip install --quiet --disable-pip-version-check
+AGAIN := make PYTHON=python3.12 $(MAKECMDGOALS)
 
 .PHONY: demo test check clean
 .DELETE_ON_ERROR:
 
+# A .venv that a failed attempt left without pip is made anew.
 # torch goes first and exactly: a range would let pip prefer a newer build with gigabytes of CUDA libraries.
 $(STAMP): pyproject.toml
-	test -x $(PY) || $(PYTHON) -m venv $(VENV)
-	$(PY) -m pip install --quiet --disable-pip-version-check torch==2.13.0
-	$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
-	touch $@
+	@$(PY) -c 'import pip' 2>/dev/null || $(PYTHON) -m venv --clear $(VENV) || { \
+	  echo "error: $(PYTHON) cannot make a virtual environment"; \
+	  echo "  fix: install Python 3.11 or later, on Debian and Ubuntu with the package python3-venv;"; \
+	  echo "       if it has another name: $(AGAIN)"; exit 1; } >&2
+	@$(PY) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "error: $(VENV) has a Python older than 3.11, which the host half of edgeattn needs"; \
+	  echo "  fix: make clean; $(AGAIN)"; exit 1; } >&2
+	@echo "installing into $(VENV): some minutes, once"
+	$(PIP) torch==2.13.0
+	$(PIP) --editable '.[dev]'
+	@touch $@
 
 demo: $(STAMP)
 	$(VENV)/bin/edgeattn compile minilm-hedgehog --target cpu --out build/minilm-hedgehog

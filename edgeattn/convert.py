@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -25,6 +25,8 @@ from edgeattn.errors import ModelError, RecipeError
 IMPLEMENTATION = "edgeattn"
 PLAN_KEY = "edgeattn"  # the entry of a student's config that holds its plan
 _SLOT = "edgeattn"  # the attribute of an attention module that holds its variant
+# What some architectures give their attention that no code here computes: it would be left out without a word.
+_UNSUPPORTED = ("softcap", "s_aux", "sinks")
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class Layer:
     shape: Shape
     causal: bool
     cross: bool  # queries and keys of different lengths
+    bias: bool  # adds a bias of relative positions to its scores
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class Choice:
 
 Plan = tuple[Choice, ...]
 
-_CALLS: ContextVar[list[tuple[nn.Module, Shape, bool, bool]] | None] = ContextVar("calls", default=None)
+_CALLS: ContextVar[dict[nn.Module, Layer] | None] = ContextVar("calls", default=None)
 _TRANSFER: ContextVar[list[Tensor] | None] = ContextVar("transfer", default=None)
 
 
@@ -68,29 +71,48 @@ def _attention(
 ) -> tuple[Tensor, None]:
     """The attention function that transformers calls: q, k, v [B, H, N, D], mask [B, N] -> [B, N, H, Dv]."""
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
-    causal = bool(kwargs.get("is_causal", getattr(module, "is_causal", False)))
+    is_causal = kwargs.get("is_causal")
+    causal = bool(getattr(module, "is_causal", False) if is_causal is None else is_causal)
+    bias = kwargs.get("position_bias")
+    for name in _UNSUPPORTED:
+        if kwargs.get(name) is not None:
+            raise ModelError(
+                f"{type(module).__name__} gives its attention {name!r}, which edgeattn does not compute",
+                fix="use another architecture",
+            )
     groups = query.shape[1] // key.shape[1]
     if groups > 1:  # grouped-query heads: each key and value head serves several queries'
         key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
     calls = _CALLS.get()
-    if calls is not None:
-        shape = Shape(heads=query.shape[1], head_dim=query.shape[-1], scaling=scaling)
-        calls.append((module, shape, causal, query.shape[-2] != key.shape[-2]))
+    if calls is not None and module not in calls:  # a module that several layers share (ALBERT) is one layer
+        calls[module] = Layer(
+            index=len(calls),
+            name="",
+            shape=Shape(heads=query.shape[1], head_dim=query.shape[-1], scaling=scaling),
+            causal=causal,
+            cross=query.shape[-2] != key.shape[-2],
+            bias=bias is not None,
+        )
+
+    def dense() -> Tensor:
+        window = kwargs.get("sliding_window")
+        return dense_attention(query, key, value, attention_mask, scaling, causal=causal, window=window, bias=bias)
+
     variant: Variant | None = getattr(module, _SLOT, None)
     losses = _TRANSFER.get()
     if variant is None:
-        out = dense_attention(query, key, value, attention_mask, scaling, causal=causal)
+        out = dense()
     elif losses is None:
         out = variant(query, key, value, attention_mask)
     else:
         # Attention transfer (LoLCATs): the variant learns the dense output from the teacher's own q, k, v, and the
         # dense output goes on to the next layer, so that one frozen pass trains every layer at once.
         with torch.no_grad():
-            out = dense_attention(query, key, value, attention_mask, scaling, causal=causal)
-        error = variant(query.detach(), key.detach(), value.detach(), attention_mask) - out
-        if attention_mask is not None:
-            error = error * attention_mask[:, None, :, None]
-        losses.append(error.square().mean() / out.square().mean().clamp_min(1e-9))
+            out = dense()
+        error, target = variant(query.detach(), key.detach(), value.detach(), attention_mask) - out, out
+        if attention_mask is not None:  # padding has no part in either
+            error, target = (x * attention_mask[:, None, :, None] for x in (error, target))
+        losses.append(error.square().mean() / target.square().mean().clamp_min(1e-9))
     return out.transpose(1, 2).contiguous(), None
 
 
@@ -120,7 +142,7 @@ def find_layers(model: PreTrainedModel, inputs: Mapping[str, Tensor]) -> tuple[L
     Raises ModelError where the model does not dispatch attention through the interface.
     """
     model.set_attn_implementation(IMPLEMENTATION)
-    calls: list[tuple[nn.Module, Shape, bool, bool]] = []
+    calls: dict[nn.Module, Layer] = {}
     token = _CALLS.set(calls)
     try:
         with torch.no_grad():
@@ -133,9 +155,7 @@ def find_layers(model: PreTrainedModel, inputs: Mapping[str, Tensor]) -> tuple[L
             fix="use an architecture whose attention dispatches through transformers.AttentionInterface",
         )
     names = {module: name for name, module in model.named_modules()}
-    return tuple(
-        Layer(index, names[module], shape, causal, cross) for index, (module, shape, causal, cross) in enumerate(calls)
-    )
+    return tuple(replace(layer, name=names[module]) for module, layer in calls.items())
 
 
 def make_plan(rules: Sequence[Any], layers: int) -> Plan:
@@ -180,6 +200,8 @@ def convert(model: PreTrainedModel, plan: Plan, inputs: Mapping[str, Tensor]) ->
     for choice in plan:
         if choice.layer >= len(layers):
             raise ModelError(f"layer {choice.layer} does not exist: the model has {len(layers)} attention layers")
+        if choice.variant == "dense":
+            continue  # the fallback is dense, and also serves causal, cross and biased layers
         layer = layers[choice.layer]
         variant = ATTENTION[choice.variant]
         _check_fit(layer, variant)
@@ -192,6 +214,12 @@ def _check_fit(layer: Layer, variant: type[Variant]) -> None:
     where = f"layer {layer.index} ({layer.name})"
     if layer.cross:
         raise ModelError(f"{variant.name} cannot replace cross-attention", where=where, fix="leave this layer dense")
+    if layer.bias:
+        raise ModelError(
+            f"{variant.name} has no place for this layer's bias of relative positions",
+            where=where,
+            fix="leave this layer dense",
+        )
     if layer.causal and not variant.causal:
         able = [name for name in ATTENTION if ATTENTION[name].causal]
         remedy = f"use {' or '.join(able)}" if able else "leave this layer dense"

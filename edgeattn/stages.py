@@ -58,14 +58,17 @@ def make_task(recipe: Recipe, teacher: Path) -> Task:
 
 
 def teacher_digest(recipe: Recipe, root: Path) -> str:
-    """What of the teacher's source, beside the recipe's words, decides what it is."""
+    """What of the teacher's source, beside the recipe's words, decides what it is. Raises ModelError for none."""
     if isinstance(recipe.model, NewViT):
         return "new"
     if recipe.model.source.startswith("hub:"):
         return f"{recipe.model.source}@{recipe.model.revision}"
-    from edgeattn.models.locate import locate
+    from edgeattn.models.checks import check_files
+    from edgeattn.models.locate import FILES, locate
 
-    return sha256_file(locate(recipe.model, root) / "model.safetensors")
+    folder = locate(recipe.model, root)
+    check_files(folder)
+    return ", ".join(f"{name} {sha256_file(folder / name)}" for name in FILES if (folder / name).is_file())
 
 
 def teacher(recipe: Recipe, root: Path, out: Path, work: Path, progress: Progress) -> dict[str, Any]:

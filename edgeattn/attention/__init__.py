@@ -21,6 +21,8 @@ def check_options(variant: str, options: Mapping[str, bool | int | float | str])
     """Raise InputError (unknown variant) or ValueError (unknown or invalid option) with the nearest name."""
     known = ATTENTION[variant].Options
     for name in options:
+        if not known.model_fields:
+            raise ValueError(f"option {name!r}: {variant} has no options")
         if name not in known.model_fields:
             raise ValueError(
                 f"option {name!r} is not one of {variant}'s; {did_you_mean(name, list(known.model_fields))}"

@@ -7,27 +7,42 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from edgeattn.attention.lowering import allowed
-from edgeattn.attention.variant import Cost, Shape, Variant, VariantOptions, additive_mask
+from edgeattn.attention.variant import Cost, Shape, Variant, VariantOptions, additive_mask, lowest
 
 FUSED = "com.microsoft::MultiHeadAttention"
 
 
 def dense_attention(
-    q: Tensor, k: Tensor, v: Tensor, key_mask: Tensor | None, scaling: float, *, causal: bool = False
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    key_mask: Tensor | None,
+    scaling: float,
+    *,
+    causal: bool = False,
+    window: int | None = None,
+    bias: Tensor | None = None,
 ) -> Tensor:
-    """softmax(scaling q k^T + mask) v.
+    """softmax(scaling q k^T + bias + mask) v.
 
     q: [B, H, N, D]   k: [B, H, M, D]   v: [B, H, M, Dv]   key_mask: [B, M] bool   returns [B, H, N, Dv]
     causal: the last query sees every key, the one before it one fewer, and so on.
+    window: keys at this distance and beyond are not seen (ModernBERT).
+    bias: [1 or B, H, N, M], relative positions (T5).
     """
-    if allowed(FUSED) and not causal:
+    if allowed(FUSED) and not causal and window is None and bias is None:
         return _fused(q, k, v, key_mask, scaling)
     mask = None if key_mask is None else additive_mask(key_mask, q.dtype)
-    if causal:
+    if causal or window is not None:
         n, m = q.shape[-2], k.shape[-2]
-        past = torch.ones(n, m, dtype=torch.bool, device=q.device).tril(m - n)
-        future = torch.where(past, 0.0, torch.finfo(q.dtype).min).to(q.dtype)
-        mask = future if mask is None else torch.minimum(mask, future)
+        age = torch.arange(m - n, m, device=q.device)[:, None] - torch.arange(m, device=q.device)
+        seen = age >= 0 if causal else torch.ones_like(age, dtype=torch.bool)
+        if window is not None:
+            seen = seen & (age.abs() < window)
+        unseen = torch.where(seen, 0.0, lowest(q.dtype)).to(q.dtype)
+        mask = unseen if mask is None else torch.minimum(mask, unseen)
+    if bias is not None:
+        mask = bias.to(q.dtype) if mask is None else mask + bias.to(q.dtype)
     return scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scaling)
 
 

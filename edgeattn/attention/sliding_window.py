@@ -7,7 +7,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import pad
 
-from edgeattn.attention.variant import Cost, Shape, Variant, VariantOptions, additive_mask
+from edgeattn.attention.variant import Cost, Shape, Variant, VariantOptions, additive_mask, lowest
 
 
 class SlidingWindowOptions(VariantOptions):
@@ -53,8 +53,7 @@ class SlidingWindow(Variant):
         local = exists & (torch.arange(n, device=q.device) >= g)
         local = pad(local, (half, half + tail)).reshape(b, 1, blocks + 2, half, 1)
         local = _with_neighbours(local).squeeze(-1)[:, :, :, None, :]  # [B, 1, blocks, 1, 3 half]
-        low = torch.finfo(q.dtype).min
-        bias = torch.where(local & _band(half, q.device), 0.0, low).to(q.dtype)
+        bias = torch.where(local & _band(half, q.device), 0.0, lowest(q.dtype)).to(q.dtype)
         scores = queries @ keys.mT + bias  # [B, H, blocks, half, 3 half]
 
         if g:

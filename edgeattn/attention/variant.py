@@ -78,10 +78,15 @@ def mask_for(key_mask: Tensor | None, like: Tensor) -> Tensor | None:
     return None if key_mask is None else key_mask[:, None, :, None].to(like.dtype)
 
 
-def additive_mask(key_mask: Tensor, dtype: torch.dtype) -> Tensor:
-    """key_mask [B, N] as a term [B, 1, 1, N]: 0 where attended, the lowest finite number elsewhere.
+def lowest(dtype: torch.dtype) -> float:
+    """What is added to a score that must not count: so low that softmax makes it 0, and finite.
 
-    Finite, because a row with -inf everywhere would turn softmax into NaN.
+    Half of the lowest number, because a score on top of that one overflows fp16 to -inf, and a row with -inf
+    everywhere turns softmax into NaN. In float64 that of fp32, where torch.where makes its numbers.
     """
-    low = torch.finfo(dtype).min
-    return torch.where(key_mask[:, None, None, :], 0.0, low).to(dtype)
+    return float(max(torch.finfo(dtype).min, torch.finfo(torch.float32).min) / 2)
+
+
+def additive_mask(key_mask: Tensor, dtype: torch.dtype) -> Tensor:
+    """key_mask [B, N] as a term [B, 1, 1, N]: 0 where attended, `lowest` elsewhere."""
+    return torch.where(key_mask[:, None, None, :], 0.0, lowest(dtype)).to(dtype)

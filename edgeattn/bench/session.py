@@ -32,7 +32,7 @@ from edgeattn.bench.protocol import Protocol
 from edgeattn.bench.raw import ENCODING, pack
 from edgeattn.bench.statistics import percentile, ratio
 from edgeattn.bundle import Bundle
-from edgeattn.devices import DeviceProfile
+from edgeattn.devices import DeviceProfile, device_names, load_device
 from edgeattn.devices.probe import machine_facts, usable_cores
 from edgeattn.errors import BundleError, InputError, ResourceError
 from edgeattn.meters import choose
@@ -109,6 +109,10 @@ def run(
 
 
 def _profile(bundle: Bundle) -> DeviceProfile:
+    """The target's profile, read here: a probed one in the bundle has the processor that it was compiled on."""
+    name = bundle.manifest.target.get("name")
+    if name in device_names():
+        return load_device(name)
     try:
         # As JSON, because the strict profile takes its lists from there.
         return DeviceProfile.model_validate_json(json.dumps(bundle.manifest.target))

@@ -11,7 +11,9 @@ from edgeattn.cli.console import common_options, emit
 
 @click.command("compile")
 @click.argument("recipe")
-@click.option("--target", default="cpu", show_default=True, help="A device that `edgeattn devices` lists.")
+@click.option(
+    "--target", default="cpu", show_default=True, metavar="NAME", help="A device that `edgeattn devices` lists."
+)
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
@@ -25,18 +27,24 @@ from edgeattn.cli.console import common_options, emit
 )
 @common_options
 def command(recipe: str, target: str, out: Path | None, resume: bool, root: Path | None, as_json: bool) -> None:
-    """Make a bundle from RECIPE, a .yaml file or the name of a shipped recipe.
+    """Make a bundle from RECIPE, a .yaml file or a name that `edgeattn recipes` lists.
 
     Swaps the attention, distils, exports, quantizes, checks and times, and leaves a folder that runs on the
     target. Stages that were done before come from the store; a run that was killed goes on where it stopped.
+    It needs the host half: see `edgeattn doctor`.
     """
-    from edgeattn.devices import load_device
+    import os
+
+    from edgeattn.devices import load_device, usable_cores
     from edgeattn.pipeline import compile_recipe
     from edgeattn.progress import Progress
     from edgeattn.recipe import load_recipe
     from edgeattn.report.summary import show_bundle
     from edgeattn.store import Store
 
+    # Before torch starts its threads: it counts the machine's cores, not those that a container may use, and threads
+    # without a core of their own wait for one another at every barrier.
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, int(usable_cores()))))
     device = load_device(target)
     loaded = load_recipe(recipe, root=root)
     out = out or Path("bundles") / f"{loaded.recipe.name}-{target}"

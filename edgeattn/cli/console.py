@@ -1,4 +1,4 @@
-"""What all commands share: `--json`, `--verbose`, logging, and text that is safe to show."""
+"""What all commands share: groups, `--json`, `--verbose`, logging, and text that is safe to show."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
+
+from edgeattn.errors import InputError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -35,6 +37,7 @@ _QUIET_ENVIRONMENT = {
     "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "HF_HUB_VERBOSITY": "error",
+    "TORCH_LOGS": "-onnx",  # torch writes its logs to stderr by itself
     "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1",
     "TRANSFORMERS_VERBOSITY": "error",
 }
@@ -50,6 +53,23 @@ def plain(text: str, *, lines: bool = False) -> str:
     """
     text = _CONTROL.sub("", _ESCAPE.sub("", text))
     return text if lines else text.replace("\n", " ")
+
+
+class Group(click.Group):
+    """A group of commands that answers a wrong name with the right ones."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        names = self.list_commands(ctx)
+        if args[0] not in names:
+            from edgeattn.registry import did_you_mean
+
+            fix = did_you_mean(args[0], names)
+            if "show" in names:  # `edgeattn recipes NAME` is what one tries first
+                fix = f"{fix}; to show one: `{ctx.command_path} show NAME`"
+            raise InputError(f"unknown command {args[0]!r}", where=ctx.command_path if ctx.parent else None, fix=fix)
+        return super().resolve_command(ctx, args)
 
 
 def emit(document: Any, as_json: bool, human: Callable[[], None]) -> None:
@@ -100,6 +120,8 @@ def set_up_logging(verbose: bool) -> None:
         root.removeHandler(handler)
     handler = _ToStderr()
     handler.setFormatter(logging.Formatter("%(name)s: %(message)s" if verbose else "%(message)s"))
+    if not verbose:  # the root logger's own: ONNX Runtime's quantization advises through it
+        handler.addFilter(lambda record: record.name != "root" or record.levelno >= logging.ERROR)
     root.addHandler(handler)
     logging.getLogger("edgeattn").setLevel(logging.DEBUG if verbose else logging.INFO)
     for name in _CHATTY:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgeattn.cli.console import common_options, emit, plain
+from edgeattn.cli.console import Group, common_options, emit, plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from edgeattn.devices import DeviceProfile
 
 
-@click.group("devices", invoke_without_command=True)
+@click.group("devices", cls=Group, invoke_without_command=True)
 @common_options
 @click.pass_context
 def command(ctx: click.Context, as_json: bool) -> None:
@@ -33,7 +33,7 @@ def command(ctx: click.Context, as_json: bool) -> None:
     emit(rows, as_json, human)
 
 
-@command.command("show")
+@command.command("show", short_help="Print the profile of a device.")
 @click.argument("name")
 @common_options
 def show(name: str, as_json: bool) -> None:

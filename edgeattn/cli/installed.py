@@ -9,6 +9,7 @@ import importlib.metadata
 import importlib.util
 import platform
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -18,6 +19,10 @@ _REQUIREMENT = re.compile(
     r"(?P<name>[A-Za-z0-9._-]+)\s*(\[[^]]*\])?\s*\(?(?P<range>[^;)]*)\)?(;.*\bextra\s*==\s*['\"](?P<extra>[\w-]+))?"
 )
 _CLAUSE = re.compile(r"(>=|<=|==|!=|<|>)\s*(.+)")
+
+# The host half's versions of transformers and onnxruntime install on no older Python.
+HOST_PYTHON = (3, 11)
+HOST_EXTRAS = ("compile", "demo", "dev")
 
 # Packages that are imported by another name than they are installed by.
 _MODULES = {"pyyaml": "yaml", "scikit-learn": "sklearn"}
@@ -59,7 +64,17 @@ class Group:
     @property
     def install(self) -> str:
         """The command that brings it."""
-        return f"pip install 'edgeattn[{self.extra}]'" if self.extra else "pip install --upgrade edgeattn"
+        return how_to_install(self.extra)
+
+
+def how_to_install(extra: str | None) -> str:
+    """The remedy for a missing package of an extra, or of the device half (None)."""
+    if extra is None:
+        return "pip install --upgrade edgeattn"
+    command = f"pip install 'edgeattn[{extra}]'"
+    if extra in HOST_EXTRAS and sys.version_info < HOST_PYTHON:
+        return f"in an environment of Python {'.'.join(map(str, HOST_PYTHON))} or later: {command}"
+    return command
 
 
 def groups() -> Iterator[Group]:

@@ -14,8 +14,8 @@ from typing import NoReturn
 import click
 
 from edgeattn import __version__
-from edgeattn.cli.console import plain
-from edgeattn.errors import DeviceError, EdgeattnError, InputError, ResourceError
+from edgeattn.cli.console import Group, plain
+from edgeattn.errors import DeviceError, EdgeattnError, ResourceError
 
 # name -> (where the click command is, its line in `edgeattn --help`)
 COMMANDS = {
@@ -41,7 +41,7 @@ _EXTRAS = {**dict.fromkeys((*_HOST_HALF, "transformers"), "compile"), "onnxrunti
 _INTERRUPTED = 130
 
 
-class LazyGroup(click.Group):
+class LazyGroup(Group):
     """A group that imports the file of a command only to run it or to show its help."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -53,15 +53,6 @@ class LazyGroup(click.Group):
         module, _, attribute = COMMANDS[cmd_name][0].partition(":")
         command: click.Command = getattr(importlib.import_module(module), attribute)
         return command
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args[0] not in COMMANDS:
-            from edgeattn.registry import did_you_mean
-
-            raise InputError(f"unknown command {args[0]!r}", fix=did_you_mean(args[0], list(COMMANDS)))
-        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -75,6 +66,9 @@ def cli() -> None:
 
     Give edgeattn a recipe and a device; it returns a bundle that runs there, with the evidence that it is
     faster, smaller or cheaper and still right.
+
+    Begin with `edgeattn recipes`, then `edgeattn compile RECIPE`, `edgeattn verify BUNDLE` and
+    `edgeattn bench BUNDLE`.
     """
 
 
@@ -148,7 +142,9 @@ def _not_installed(error: ModuleNotFoundError) -> DeviceError | None:
     name = (error.name or "").partition(".")[0]
     if name not in _EXTRAS:
         return None
-    return DeviceError(f"{name} is not installed", fix=f"pip install 'edgeattn[{_EXTRAS[name]}]'")
+    from edgeattn.cli.installed import how_to_install
+
+    return DeviceError(f"{name} is not installed", fix=how_to_install(_EXTRAS[name]))
 
 
 def _system_error(error: OSError) -> ResourceError:

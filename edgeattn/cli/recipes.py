@@ -8,12 +8,12 @@ from pathlib import Path
 import click
 
 import edgeattn
-from edgeattn.cli.console import common_options, emit, plain
+from edgeattn.cli.console import Group, common_options, emit, plain
 
 _TASKS = ("text-embedding", "image-classification")
 
 
-@click.group("recipes", invoke_without_command=True)
+@click.group("recipes", cls=Group, invoke_without_command=True)
 @common_options
 @click.pass_context
 def command(ctx: click.Context, as_json: bool) -> None:
@@ -37,7 +37,7 @@ def command(ctx: click.Context, as_json: bool) -> None:
     emit(rows, as_json, human)
 
 
-@command.command("show")
+@command.command("show", short_help="Print a recipe as it is written.")
 @click.argument("name")
 @common_options
 def show(name: str, as_json: bool) -> None:
@@ -50,7 +50,7 @@ def show(name: str, as_json: bool) -> None:
     emit(document, as_json, lambda: click.echo(plain(text, lines=True), nl=False))
 
 
-@command.command("check")
+@command.command("check", short_help="Say whether a recipe is valid.")
 @click.argument("recipe")
 @common_options
 def check(recipe: str, as_json: bool) -> None:
@@ -68,7 +68,7 @@ def check(recipe: str, as_json: bool) -> None:
     )
 
 
-@command.command("schema")
+@command.command("schema", short_help="Print the JSON Schema of recipes, for an editor.")
 @common_options
 def schema(as_json: bool) -> None:
     """Print the JSON Schema of recipes, with the options of each attention variant, for an editor."""
@@ -78,7 +78,7 @@ def schema(as_json: bool) -> None:
     emit(document, as_json, lambda: click.echo(json.dumps(document, indent=2)))
 
 
-@command.command("new")
+@command.command("new", short_help="Write a commented recipe to begin with.")
 @click.argument("file", default="recipe.yaml")
 @click.option("--task", type=click.Choice(_TASKS), default=_TASKS[0], show_default=True, help="What the model does.")
 @click.option("--force", is_flag=True, help="Overwrite FILE.")
@@ -97,6 +97,8 @@ def new(file: str, task: str, force: bool, as_json: bool) -> None:
             out.write(text)
     except FileExistsError:
         raise InputError("exists already", where=file, fix="choose another name, or give --force") from None
+    except (FileNotFoundError, NotADirectoryError):
+        raise InputError("its folder does not exist", where=file, fix=f"make the folder {Path(file).parent}") from None
     emit(
         {"file": file},
         as_json,

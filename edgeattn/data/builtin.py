@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from datasets import Dataset
 
@@ -25,23 +25,29 @@ def _held_out(name: str) -> bool:
 def _python_docs(split: str) -> Dataset:
     """Sentences and paragraphs of the Python language reference, as every CPython carries it for `help()`.
 
-    Whole topics are held out, so that no paragraph of a test topic is seen in training.
+    Whole topics are held out. Some topics repeat parts of others, so a paragraph that a test topic has a text of is
+    not trained on either.
     """
     from pydoc_data.topics import topics
 
-    texts: dict[str, None] = {}  # ordered, without repeats
-    for topic in sorted(topics):
-        if _held_out(topic) != (split == "test"):
+    texts: dict[str, dict[str, None]] = {"test": {}, "train": {}}  # ordered, without repeats
+    for part, own in texts.items():
+        for topic in sorted(topic for topic in topics if _held_out(topic) == (part == "test")):
+            for paragraph in _paragraphs(topics[topic]):
+                if part == "test" or texts["test"].keys().isdisjoint(paragraph):
+                    own.update(dict.fromkeys(paragraph))
+    return Dataset.from_dict({"text": list(texts[split])})
+
+
+def _paragraphs(topic: str) -> Iterator[list[str]]:
+    """Of each paragraph of prose: its sentences, and the whole of it where these are several."""
+    for block in re.split(r"\n\s*\n", topic):
+        passage = " ".join(block.replace("*", "").split())
+        if "::=" in passage or ">>>" in passage or set(passage) <= set("=-*~ "):
             continue
-        for block in re.split(r"\n\s*\n", topics[topic]):
-            passage = " ".join(block.replace("*", "").split())
-            if "::=" in passage or ">>>" in passage or set(passage) <= set("=-*~ "):
-                continue
-            sentences = _SENTENCE_END.split(passage)
-            for text in [*sentences, passage] if len(sentences) > 1 else sentences:
-                if _WORDS[0] <= len(text.split()) <= _WORDS[1]:
-                    texts[text] = None
-    return Dataset.from_dict({"text": list(texts)})
+        sentences = _SENTENCE_END.split(passage)
+        found = [*sentences, passage] if len(sentences) > 1 else sentences
+        yield [text for text in found if _WORDS[0] <= len(text.split()) <= _WORDS[1]]
 
 
 def _digits(split: str) -> Dataset:

@@ -24,6 +24,7 @@ _FORMATS = {
     ".txt": "text",
     ".parquet": "parquet",
 }
+_NO_ROWS = "check the file, or choose another split"
 _COLUMNS = ("text", "text_pair", "score", "image", "label")
 
 
@@ -46,8 +47,19 @@ def load_rows(source: Source, root: Path) -> Dataset:
         rows = _load_file(source, inside(root, source.source))
     rows = _rename(rows, source)
     if not len(rows):
-        raise DataError("no rows", where=source.source, fix="check the file, or choose another split")
-    return rows.select(range(min(source.limit, len(rows)))) if source.limit else rows
+        raise DataError("no rows", where=source.source, fix=_NO_ROWS)
+    if source.limit:
+        rows = rows.select(range(min(source.limit, len(rows))))
+    for column in rows.column_names:
+        cells = rows.data.column(column)
+        if cells.null_count:
+            first = cells.is_null().index(True).as_py()
+            raise DataError(
+                f"{column} is missing in {cells.null_count} of {len(rows)} rows, first in row {first + 1}",
+                where=source.source,
+                fix="fill these rows in, or remove them",
+            )
+    return rows
 
 
 def source_digest(source: Source, root: Path) -> str:
@@ -72,12 +84,16 @@ def _load_file(source: Source, path: Path) -> Dataset:
     options: dict[str, Any] = {}
     if _FORMATS[suffix] == "csv":
         options["sep"] = "\t" if suffix == ".tsv" else ","
+        # Only an empty cell is missing: "NA", "None" and "null" are texts.
+        options |= {"keep_default_na": False, "na_values": [""]}
         if source.names:
             options["names"] = list(source.names)
         if not source.quoting:
             options["quoting"] = 3  # csv.QUOTE_NONE
     try:
         return load_dataset(_FORMATS[suffix], data_files={"train": str(path)}, split="train", **options)
+    except StopIteration as error:  # what the json reader says of an empty file
+        raise DataError("no rows", where=source.source, fix=_NO_ROWS) from error
     except (DatasetGenerationError, ValueError, OSError) as error:
         cause = error.__cause__ or error
         raise DataError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 import time
 from collections.abc import Callable
@@ -24,6 +25,7 @@ from edgeattn.distill.batching import Unpadded, collate
 from edgeattn.errors import TrainingError
 from edgeattn.progress import Progress
 
+LOG = logging.getLogger("edgeattn")
 _COMPLETE = "complete.json"  # written after the last file of a checkpoint: one without it was cut off by a kill
 
 
@@ -78,7 +80,8 @@ class _Watch(TrainerCallback):
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
-        (folder / _COMPLETE).write_text(json.dumps({"step": state.global_step}))
+        facts = {"step": state.global_step, "loss": self._objective.last, "tokens": self._objective.tokens}
+        (folder / _COMPLETE).write_text(json.dumps(facts))
 
 
 def train(
@@ -101,6 +104,11 @@ def train(
     become NaN or infinite.
     """
     resume = _newest_whole(work)
+    if resume is not None:
+        before = json.loads((resume / _COMPLETE).read_text())
+        # Where the checkpoint is the last one, no step follows that would set them.
+        objective.last, objective.tokens = before["loss"], before["tokens"]
+        LOG.info("%s goes on from its checkpoint at step %d of %d", work.name, before["step"], steps)
     arguments = TrainingArguments(
         output_dir=str(work),
         max_steps=steps,
@@ -143,7 +151,7 @@ def train(
         ) from error
     return {
         "steps": steps,
-        "resumed_from": int(resume.name.rpartition("-")[2]) if resume else None,
+        "resumed_from": before["step"] if resume else None,
         "seconds": round(time.monotonic() - started, 3),
         "tokens": objective.tokens,
         "loss": objective.last,

@@ -16,6 +16,7 @@ from pathlib import Path
 import onnx_ir as ir
 import torch
 from torch import Tensor
+from torch.fx.experimental import _config as symbolic
 from transformers import PreTrainedModel
 
 from edgeattn.attention.lowering import allow
@@ -53,10 +54,18 @@ def export(
         dynamic=True,
         dynamic_shapes={key: {axis: named[name] for axis, name in axes.items()} for key, axes in dims.items()},
         opset_version=opset,
+        # Sizes that a variant computes, such as a window's number of blocks, are not proved to fit their ranges while
+        # tracing, and the example's own must not be built in: that the graph is right at other lengths is tested.
+        prefer_deferred_runtime_asserts_over_guards=True,
     )
     try:
         # The exporter prints and warns on its own account; what matters is whether the graph is right.
-        with allow(operators), warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        with (
+            allow(operators),
+            symbolic.patch(backed_size_oblivious=True),
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(io.StringIO()),
+        ):
             warnings.simplefilter("ignore")
             exported = OnnxExporter().export(model.eval(), dict(example), config)
     except (RuntimeError, ValueError, TypeError, torch.onnx.errors.OnnxExporterError) as error:
@@ -66,6 +75,7 @@ def export(
             fix="run again with -v for the exporter's own report",
         ) from error
     graph = exported.program
+    _name_dims(graph, dims)
     component = exported.components["model"]
     manifest = {
         "schema_version": 1,
@@ -73,6 +83,19 @@ def export(
         "components": {"model": {"file": "model.onnx", "metadata": vars(component.metadata)}},
     }
     return graph, json.loads(json.dumps(manifest))
+
+
+def _name_dims(model: ir.Model, dims: Mapping[str, Mapping[int, str]]) -> None:
+    """Calls the axes that may change by our names, "batch" and "sequence"; the trace calls them s43 or so."""
+    names: dict[str | None, str] = {}
+    for value in model.graph.inputs:
+        for axis, name in dims.get(value.name or "", {}).items():
+            if value.shape is not None and isinstance(dim := value.shape[axis], ir.SymbolicDim):
+                names[dim.value] = name
+    values = [*model.graph.inputs, *(output for node in model.graph.all_nodes() for output in node.outputs)]
+    for value in values:
+        if value.shape is not None:
+            value.shape = ir.Shape([names.get(d.value, d) if isinstance(d, ir.SymbolicDim) else d for d in value.shape])
 
 
 def save(graph: ir.Model, path: Path) -> None:

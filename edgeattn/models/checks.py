@@ -25,7 +25,13 @@ _ITEM_BYTES = {
 
 
 def check_folder(folder: Path) -> None:
-    """Raise ModelError unless `folder` holds a config without remote code and sound safetensors weights."""
+    """Raise ModelError unless `folder` holds a config without remote code and sound, finite safetensors weights."""
+    check_files(folder)
+    check_finite(folder / WEIGHTS)
+
+
+def check_files(folder: Path) -> None:
+    """What of `check_folder` needs no weights to be read."""
     if not folder.is_dir():
         raise ModelError("no such model folder", where=str(folder), fix="check model.source in the recipe")
     check_config(folder / "config.json")
@@ -40,7 +46,6 @@ def check_folder(folder: Path) -> None:
             )
         raise ModelError(f"no {WEIGHTS}", where=str(folder), fix="save the model with save_pretrained")
     check_safetensors(weights)
-    check_finite(weights)
 
 
 def check_config(path: Path) -> dict[str, Any]:
@@ -51,7 +56,7 @@ def check_config(path: Path) -> dict[str, Any]:
         raise ModelError(
             "no config.json", where=str(path.parent), fix="give a folder saved by save_pretrained"
         ) from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ModelError(f"config.json is not JSON: {error}", where=str(path)) from error
     if not isinstance(config, dict):
         raise ModelError("config.json is not an object", where=str(path))
@@ -80,15 +85,17 @@ def check_safetensors(path: Path) -> None:
             raise ModelError(f"its header claims {length} bytes of a file of {size}", where=str(path))
         try:
             header = json.loads(file.read(length))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ModelError(f"its header is not JSON: {error}", where=str(path)) from error
+    if not isinstance(header, dict):
+        raise ModelError("its header is not an object", where=str(path))
     data = size - 8 - length
     spans = []
     for name, entry in header.items():
         if name == "__metadata__":
             continue
         try:
-            start, end = entry["data_offsets"]
+            start, end = (int(offset) for offset in entry["data_offsets"])
             shape, item = entry["shape"], _ITEM_BYTES[entry["dtype"]]
             expected = item * int(np.prod([int(n) for n in shape], dtype=object)) if shape else item
         except (KeyError, TypeError, ValueError) as error:

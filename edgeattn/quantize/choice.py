@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -73,7 +74,7 @@ def choose(
         best = max(rows, key=lambda row: (row[task.accept_metric] or 0.0) * (1 if higher else -1))
         raise VerificationError(
             f"no form of the {what} model keeps the accuracy floor: the best, {best['name']}, has "
-            f"{task.accept_metric} {best[task.accept_metric]:.4f}, the floor is {floor:.4f}",
+            f"{task.accept_metric} {_text(best[task.accept_metric])}, the floor is {_text(floor)}",
             where="quantize",
             fix="distil for more steps, keep some layers dense, or lower accept.of_teacher",
         )
@@ -96,9 +97,8 @@ def _why(row: dict[str, Any], rows: list[dict[str, Any]], measure: str, floor: f
         if other is row:
             continue
         if not other["within_floor"]:
-            value = other[task.accept_metric]
-            shown = "n/a" if value is None else f"{value:.4f}"
-            parts.append(f"{other['name']} fails the floor ({task.accept_metric} {shown} < {floor:.4f})")
+            value = _text(other[task.accept_metric])
+            parts.append(f"{other['name']} fails the floor ({task.accept_metric} {value}, the floor is {_text(floor)})")
         else:
             ratio = other[measure] / row[measure]
             verdict = f"{word} than {other['name']} by {ratio:.2f}" if ratio >= 1 else (
@@ -124,4 +124,9 @@ def _accuracy(
     outputs = {name: np.concatenate([answer[name] for answer in answers]) for name in answers[0]}
     if not all(np.isfinite(array).all() for array in outputs.values()):
         return None
-    return score(task.kind, outputs, dict(evaluation)).get(task.accept_metric)
+    value = score(task.kind, outputs, dict(evaluation)).get(task.accept_metric)
+    return None if value is None or math.isnan(value) else value
+
+
+def _text(value: float | None) -> str:
+    return "n/a" if value is None else f"{value:.4f}"

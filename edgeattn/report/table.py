@@ -40,7 +40,7 @@ def bench_lines(document: Mapping[str, Any]) -> list[str]:
     lines = []
     for cell in document["cells"]:
         at = f"{text.length(cell)} tokens: " if cell["length"] else ""
-        within = text.interval(cell["speedup"])
+        within = text.within(cell["speedup"])
         lines.append(f"{at}{text.verdict(cell['speedup'])}, interval {within}, {cell['speedup']['pairs']} pairs")
     return lines + text.footnotes(document)
 

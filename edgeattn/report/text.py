@@ -33,6 +33,14 @@ def interval(speedup: Mapping[str, Any]) -> str:
     return f"{speedup['low']:.2f} to {speedup['high']:.2f} ({speedup['confidence'] * 100:.1f} %)"
 
 
+def within(speedup: Mapping[str, Any]) -> str:
+    """The interval of the factor that `verdict` names: of a slowdown where it says slower."""
+    low, high = speedup["low"], speedup["high"]
+    if low is None or speedup["ratio"] > 1 or low <= 1 <= high:
+        return interval(speedup)
+    return interval({**speedup, "low": 1 / high, "high": 1 / low})
+
+
 def energy(side: Mapping[str, Any]) -> str:
     """Millijoules with what they cover; an estimate says that it is one."""
     if side["energy_mj"] is None:
@@ -65,8 +73,8 @@ def headline(bench: Mapping[str, Any] | None, verify: Mapping[str, Any] | None) 
     if bench and bench["cells"]:
         cell = max(bench["cells"], key=lambda each: each["length"] or 0)
         at = f"At {cell['length']} tokens: " if cell["length"] else ""
-        within = f", interval {interval(cell['speedup'])}" if cell["speedup"]["low"] is not None else ""
-        parts.append(f"{at}{verdict(cell['speedup'])}{within}")
+        around = f", interval {within(cell['speedup'])}" if cell["speedup"]["low"] is not None else ""
+        parts.append(f"{at}{verdict(cell['speedup'])}{around}")
     if verify:
         for name, metric in verify["metrics"].items():
             if metric["floor"] is not None:

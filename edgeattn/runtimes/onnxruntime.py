@@ -131,10 +131,12 @@ class OnnxRuntime:
         tuned_here = (settings.version, settings.instruction_sets) == (version, _instruction_sets())
         if not tuned_here:
             LOG.warning(
-                "%s was tuned with onnxruntime %s (%s), this is %s (%s): running with default settings",
-                engine.name, settings.version, " ".join(settings.instruction_sets) or "-",
-                version, " ".join(_instruction_sets()) or "-",
-            )  # fmt: skip
+                "%s was tuned %s: running with default settings",
+                engine.name,
+                f"with onnxruntime {settings.version}, this is {version}"
+                if settings.version != version
+                else "on a processor with other instruction sets",
+            )
             disabled = []
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3  # errors only

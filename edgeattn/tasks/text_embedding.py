@@ -54,7 +54,8 @@ class TextEmbeddingTask(Task):
 
     def __init__(self, spec: TextEmbedding, teacher: Path) -> None:
         super().__init__(spec, teacher)
-        self.tokenizer = AutoTokenizer.from_pretrained(teacher)
+        # To the right, whatever the model was trained with: batches are cut to their longest sample on that side.
+        self.tokenizer = AutoTokenizer.from_pretrained(teacher, padding_side="right")
 
     def encode(self, rows: Dataset, *, held_out: bool, max_length: int | None = None) -> Samples:
         if "text" not in rows.column_names:

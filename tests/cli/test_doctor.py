@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeattn.cli.installed import in_range
+from edgeattn.cli.installed import how_to_install, in_range
 from edgeattn.cli.main import run
 
 REQUIRES = [
@@ -80,6 +80,19 @@ def test_a_device_without_the_host_half_is_well(
     assert "onnxruntime 1.22.0 >=1.32,>=1.20,<1.33 outside the tested range" in lines
     assert "tensorrt: NVIDIA TensorRT; this version of edgeattn has no use for it yet" in lines
     assert not any("ruff" in line for line in lines)
+
+
+def test_a_python_too_old_for_the_host_half_is_told(
+    installed: Callable[..., None], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    installed()
+    monkeypatch.setattr("edgeattn.cli.installed.HOST_PYTHON", (99, 0))
+
+    assert run(["doctor"]) == 0
+
+    out = capsys.readouterr().out
+    assert "to get it: in an environment of Python 99.0 or later: pip install 'edgeattn[compile]'" in out
+    assert how_to_install("tensorrt") == "pip install 'edgeattn[tensorrt]'"  # of the device half
 
 
 def test_an_incomplete_device_half_exits_with_4_and_says_the_remedy(

@@ -99,6 +99,14 @@ def test_an_unknown_command_gets_the_nearest(capsys: pytest.CaptureFixture[str])
     assert "error: unknown command 'benhc'\n  fix: did you mean 'bench'?" in capsys.readouterr().err
 
 
+def test_an_unknown_command_of_a_group_is_shown_the_way(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["recipes", "digits-vit"]) == 2
+    assert capsys.readouterr().err == (
+        "error: edgeattn recipes: unknown command 'digits-vit'\n"
+        "  fix: known: check, new, schema, show; to show one: `edgeattn recipes show NAME`\n"
+    )
+
+
 def test_a_wrong_option_exits_with_2(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["recipes", "--loud"]) == 2
     err = capsys.readouterr().err
@@ -213,7 +221,8 @@ def test_logs_go_to_stderr_and_libraries_are_quiet(
     def talks(as_json: bool) -> None:
         logging.getLogger("edgeattn").info("waiting for another process")
         logging.getLogger("edgeattn").debug("a detail")
-        logging.getLogger("transformers.modeling").warning("chatter")
+        logging.getLogger("urllib3.pool").warning("chatter")  # one that leaves handlers alone, unlike transformers
+        logging.getLogger().warning("advice")
         warnings.warn("deprecated", UserWarning, stacklevel=1)
         emit([], as_json, lambda: None)
 
@@ -228,3 +237,4 @@ def test_logs_go_to_stderr_and_libraries_are_quiet(
     err = capsys.readouterr().err
     assert "edgeattn: a detail" in err
     assert "chatter" in err
+    assert "advice" in err

@@ -79,6 +79,12 @@ def test_a_new_recipe_overwrites_only_by_force(tmp_path: Path, capsys: pytest.Ca
     assert file.read_text().startswith("# An edgeattn recipe.")
 
 
+def test_a_new_recipe_needs_its_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["recipes", "new", str(tmp_path / "absent" / "mine.yaml")]) == 2
+    err = capsys.readouterr().err
+    assert f"mine.yaml: its folder does not exist\n  fix: make the folder {tmp_path / 'absent'}" in err
+
+
 def test_a_new_recipe_goes_to_stdout(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -76,6 +76,7 @@ def manifest(tmp_path):
     rows = [{"precision": "fp32", "latency_ms": 8.25}, {"precision": "int8-dynamic", "spearman": 0.82}]
     choice = {
         "efficient": {"because": "int8-dynamic is 1.4 x faster than fp32", "candidates": rows},
+        "untrained": {"spearman": 0.6138},
         "student": {"spearman": 0.8199},
         "measured_at": {"length": 2048},
     }
@@ -92,7 +93,7 @@ def test_the_page_says_what_was_measured_and_why(manifest, verify, bench):
     for sentence in (
         "At 2048 tokens: 2.50 x faster than dense, interval 2.40 to 2.60 (96.9 %). "
         "Spearman 0.8203, teacher 0.8211. Verified.",
-        "spearman 0.8211 0.8199 0.8203 0.8129 passed",  # teacher, student, shipped, floor
+        "spearman 0.8211 0.6138 0.8199 0.8203 0.8129 passed",  # teacher, student, shipped, floor
         "0 hedgehog features 16",
         "int8-dynamic is 1.4 x faster than fp32",
         "precision latency ms spearman fp32 8.25 n/a int8-dynamic n/a 0.82",
@@ -194,6 +195,13 @@ def test_refresh_writes_it_into_the_bundle(tmp_path):
     bundle = tiny_bundle.make(tmp_path / "tiny")
     assert refresh(bundle).read_text().startswith("<!doctype html>")
     assert "report.html" in bundle.manifest.files
+
+
+def test_the_interval_is_of_the_factor_that_the_verdict_names():
+    slower = {"ratio": 0.5, "low": 0.4, "high": 0.8, "confidence": 0.969}
+    assert text.verdict(slower) == "2.00 x slower than dense"
+    assert text.within(slower) == "1.25 to 2.50 (96.9 %)"
+    assert text.within({**slower, "ratio": 2.0, "low": 1.5, "high": 2.5}) == "1.50 to 2.50 (96.9 %)"
 
 
 def test_verdict_says_faster_slower_or_neither(bench):

@@ -1,0 +1,82 @@
+"""The two data sets that need no download."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from pydoc_data.topics import topics
+
+import numpy as np
+import pytest
+
+from edgeattn.data import builtin, load_rows, source_digest
+from edgeattn.errors import DataError
+from edgeattn.recipe.schema import Columns, Source
+
+HERE = Path()
+
+
+def rows(name, split, **options):
+    return load_rows(Source(source=f"builtin:{name}", split=split, **options), HERE)
+
+
+@pytest.fixture(scope="module")
+def docs():
+    return {split: list(rows("python-docs", split, columns=Columns(text="text"))["text"]) for split in builtin.SPLITS}
+
+
+def test_python_docs_are_enough_clean_sentences(docs):
+    assert len(docs["train"]) > 1000
+    assert len(docs["test"]) > 200
+    for text in docs["train"] + docs["test"]:
+        assert 4 <= len(text.split()) <= 120
+        assert not re.search(r"::=|>>>|\n|\*", text)
+
+
+def test_python_docs_train_and_test_share_no_text(docs):
+    assert not set(docs["train"]) & set(docs["test"])
+    for texts in docs.values():
+        assert len(set(texts)) == len(texts)
+
+
+def test_python_docs_train_and_test_share_no_topic(docs):
+    """A text is of a topic if it stands in it; some topics repeat others' parts, and these are not trained on."""
+    squeezed = {name: " ".join(text.replace("*", "").split()) for name, text in topics.items()}
+    held_out = [text for name, text in squeezed.items() if builtin._held_out(name)]
+    kept = [text for name, text in squeezed.items() if not builtin._held_out(name)]
+    assert 0.1 < len(held_out) / len(topics) < 0.3
+    assert all(any(text in topic for topic in held_out) for text in docs["test"])
+    assert all(any(text in topic for topic in kept) for text in docs["train"])
+    # Short ones, such as "New in version 3.8.", stand in every topic. Of the long ones those that remain stand in a
+    # paragraph that is no prose there; how many that are depends on the Python.
+    long = [text for text in docs["train"] if len(text.split()) > 12]
+    assert sum(any(text in topic for topic in held_out) for text in long) < 0.01 * len(long)
+
+
+def test_digits_are_images_and_labels():
+    for split, count in (("train", 1347), ("test", 450)):
+        found = rows("digits", split, columns=Columns(image="image", label="label")).with_format("numpy")
+        images, labels = np.asarray(found["image"]), np.asarray(found["label"])
+        assert images.shape == (count, 1, 8, 8)
+        assert (images.min(), images.max()) == (0, 1)
+        assert sorted(set(labels)) == list(range(10))
+
+
+def test_builtins_need_no_columns():
+    assert sorted(rows("digits", "test").column_names) == ["image", "label"]
+    assert rows("python-docs", "test").column_names == ["text"]
+
+
+def test_unknown_names_get_the_nearest():
+    with pytest.raises(DataError, match="unknown builtin data 'digit'\n  fix: did you mean 'digits'"):
+        rows("digit", "train")
+    with pytest.raises(DataError, match="builtin:digits has no split 'dev'\n  fix: use one of train, test"):
+        rows("digits", "dev")
+
+
+def test_the_digest_is_stable_and_tells_splits_apart():
+    digests = {
+        source_digest(Source(source="builtin:digits", split=split), HERE) for split in ("train", "test", "train")
+    }
+    assert len(digests) == 2
+    assert all(digest.startswith("sha256:") for digest in digests)

@@ -1,0 +1,146 @@
+"""Graphs of tiny models: what they compute, at which shapes, with which operators."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import onnxruntime
+import pytest
+import tiny_models
+import torch
+
+from edgeattn.convert import Choice, convert, variants
+from edgeattn.errors import ToolError
+from edgeattn.export import PREFERRED_OPSET, check_graph, export, rewrite, save
+
+PLAN = (Choice(0, "sliding_window", {"window": 4, "global_tokens": 1}), Choice(1, "hedgehog", {"feature_dim": 4}))
+FUSED = "com.microsoft::MultiHeadAttention"
+
+
+def outputs(path, feeds):
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    return session.run(None, {name: x.numpy() for name, x in feeds.items()})[0]
+
+
+def domains(path):
+    return {node.domain for node in onnx.load(path, load_external_data=False).graph.node}
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory):
+    """(folder with plain.onnx, folded.onnx and shipped/, the exported torch model, what rewrite said)"""
+    folder = tmp_path_factory.mktemp("text")
+    task = tiny_models.text_task(folder)
+    model, feeds = tiny_models.make("bert")
+    convert(model, PLAN, feeds)
+    with torch.no_grad():
+        for weight in variants(model)[1].parameters():
+            weight.add_(torch.randn(weight.shape, generator=torch.Generator().manual_seed(1)) * 0.3)
+    whole = task.exportable(model).eval()
+    graph, manifest = export(whole, feeds, task.dynamic_dims(), opset=PREFERRED_OPSET, max_length=32)
+    save(graph, folder / "plain.onnx")
+    fired = rewrite(graph)
+    save(graph, folder / "folded.onnx")
+    shipped = folder / "shipped"
+    shipped.mkdir()
+    save(graph, shipped / "model.onnx")
+    (shipped / "export.json").write_text(json.dumps(manifest))
+    model.config.save_pretrained(shipped)
+    return folder, whole, fired
+
+
+@pytest.mark.parametrize("name", ["plain.onnx", "folded.onnx"])
+@pytest.mark.parametrize("lengths", [(24, 9, 1), (7,), (1,), (32, 32, 30, 2, 1)])
+def test_the_graph_is_the_model_at_other_batch_sizes_and_lengths(text, name, lengths):
+    folder, model, _ = text
+    feeds = tiny_models.feeds("bert", lengths)
+    with torch.no_grad():
+        expected = model(**feeds)["sentence_embedding"].numpy()
+    np.testing.assert_allclose(outputs(folder / name, feeds), expected, atol=1e-4)
+
+
+def head_products(path):
+    """MatMul nodes with constant per-head weights [H, D, F]."""
+    graph = onnx.load(path, load_external_data=False).graph
+    ranks = {weight.name: len(weight.dims) for weight in graph.initializer}
+    return sum(node.op_type == "MatMul" and ranks.get(node.input[1]) == 3 for node in graph.node)
+
+
+def test_head_maps_are_folded_into_the_projections(text):
+    folder, _, fired = text
+    assert fired == {"fold_head_maps": 2}
+    assert (head_products(folder / "plain.onnx"), head_products(folder / "folded.onnx")) == (2, 0)
+    feeds = tiny_models.feeds("bert")
+    np.testing.assert_allclose(
+        outputs(folder / "folded.onnx", feeds), outputs(folder / "plain.onnx", feeds), atol=1e-5
+    )
+    widths = [tuple(w.dims) for w in onnx.load(folder / "folded.onnx", load_external_data=False).graph.initializer]
+    assert widths.count((16, 8)) == 2  # both projections are narrower now: 2 heads of 4 features
+    assert rewrite(ir.load(folder / "folded.onnx")) == {"fold_head_maps": 0}
+
+
+def test_the_efficient_graph_has_standard_operators_only(text):
+    folder = text[0]
+    facts = check_graph(folder / "folded.onnx")
+    assert facts["opset"] == PREFERRED_OPSET
+    assert facts["nodes"] == sum(facts["operators"].values())
+    assert not [name for name in facts["operators"] if "::" in name]
+    assert domains(folder / "folded.onnx") == {""}
+    assert {"LayerNormalization", "Gelu"} <= facts["operators"].keys()  # whole, not spelled out
+
+
+def test_weights_lie_beside_the_graph(text):
+    folder = text[0]
+    assert (folder / "folded.onnx.data").is_file()
+    # One copied elsewhere with its data runs too: no absolute path is in it.
+    moved = folder / "moved"
+    moved.mkdir()
+    for name in ("folded.onnx", "folded.onnx.data"):
+        (moved / name).write_bytes((folder / name).read_bytes())
+    assert outputs(moved / "folded.onnx", tiny_models.feeds("bert")).shape == (3, 16)
+
+
+def test_transformers_opens_what_was_exported(text):
+    from transformers.exporters import ExportedModel
+
+    folder, model, _ = text
+    feeds = tiny_models.feeds("bert", (5, 3))
+    found = ExportedModel.from_pretrained(folder / "shipped")(**feeds)["sentence_embedding"]
+    with torch.no_grad():
+        torch.testing.assert_close(torch.as_tensor(found), model(**feeds)["sentence_embedding"], rtol=0, atol=1e-4)
+
+
+def test_the_fused_dense_graph_holds_the_runtimes_attention(tmp_path):
+    task = tiny_models.text_task(tmp_path)
+    model, feeds = tiny_models.make("bert", layers=2)
+    convert(model, (), feeds)
+    whole = task.exportable(model).eval()
+    graph, _ = export(
+        whole, feeds, task.dynamic_dims(), opset=PREFERRED_OPSET, max_length=32, operators=frozenset({FUSED})
+    )
+    rewrite(graph)
+    save(graph, tmp_path / "fused.onnx")
+    operators = check_graph(tmp_path / "fused.onnx")["operators"]
+    assert operators[FUSED] == 2
+    assert "Softmax" not in operators
+    for lengths in ((24, 9, 1), (7,)):
+        feeds = tiny_models.feeds("bert", lengths)
+        with torch.no_grad():
+            expected = whole(**feeds)["sentence_embedding"].numpy()
+        np.testing.assert_allclose(outputs(tmp_path / "fused.onnx", feeds), expected, atol=1e-4)
+
+
+def test_a_model_that_cannot_be_exported_is_said():
+    class Branching(type(tiny_models.make("bert", layers=1)[0])):
+        def forward(self, input_ids, attention_mask):
+            if input_ids.sum() > 3:  # a value that no graph can branch on
+                return super().forward(input_ids, attention_mask)
+            raise AssertionError
+
+    model = Branching(tiny_models.config("bert", 1))
+    dims = {name: {0: "batch", 1: "sequence"} for name in ("input_ids", "attention_mask")}
+    with pytest.raises(ToolError, match="^export: Branching could not be exported at opset 20: .+\n  fix: "):
+        export(model, tiny_models.feeds("bert"), dims, opset=20, max_length=32)

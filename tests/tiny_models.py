@@ -1,0 +1,159 @@
+"""Tiny transformers models with random weights, a tiny tokenizer, and the tasks that use them. Nothing is downloaded.
+
+    model, feeds = tiny_models.make("bert")
+    task = tiny_models.text_task(tmp_path)
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+import transformers
+from datasets import Dataset
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from edgeattn.recipe.schema import ImageClassification, TextEmbedding
+from edgeattn.tasks.image_classification import ImageClassificationTask
+from edgeattn.tasks.text_embedding import TextEmbeddingTask
+
+torch.set_num_threads(1)  # tiny tensors: more threads only wait for each other, and for the other test process
+
+VOCABULARY, WIDTH, HEADS, LENGTH = 48, 16, 2, 24
+_COMMON = {"vocab_size": VOCABULARY, "initializer_range": 0.4, "pad_token_id": 0}
+_TEXT = {**_COMMON, "hidden_size": WIDTH, "num_attention_heads": HEADS, "intermediate_size": 24, "layer_norm_eps": 1e-5}
+_CAUSAL = {"bos_token_id": 1, "eos_token_id": 2}
+
+# name -> (config class, model class, options of the config, option that holds the number of layers)
+_MODELS = {
+    "bert": ("BertConfig", "BertModel", {**_TEXT, "max_position_embeddings": 32}, "num_hidden_layers"),
+    "distilbert": (
+        "DistilBertConfig",
+        "DistilBertModel",
+        {**_COMMON, "dim": WIDTH, "n_heads": HEADS, "hidden_dim": 24, "max_position_embeddings": 32},
+        "n_layers",
+    ),
+    "albert": ("AlbertConfig", "AlbertModel", {**_TEXT, "embedding_size": 8}, "num_hidden_layers"),
+    "t5": (
+        "T5Config",
+        "T5EncoderModel",
+        {"vocab_size": VOCABULARY, "d_model": WIDTH, "num_heads": HEADS, "d_kv": 8, "d_ff": 24, "dropout_rate": 0.0},
+        "num_layers",
+    ),
+    "modernbert": (
+        "ModernBertConfig",
+        "ModernBertModel",
+        {**_TEXT, **_CAUSAL, "local_attention": 8, "cls_token_id": 1, "sep_token_id": 2},
+        "num_hidden_layers",
+    ),
+    "vit": (
+        "ViTConfig",
+        "ViTForImageClassification",
+        {
+            **{key: value for key, value in _TEXT.items() if key not in ("vocab_size", "pad_token_id")},
+            **{"image_size": 8, "patch_size": 2, "num_channels": 1, "num_labels": 10},
+        },
+        "num_hidden_layers",
+    ),
+    "gpt2": (
+        "GPT2Config",
+        "GPT2Model",
+        {**_COMMON, **_CAUSAL, "n_embd": WIDTH, "n_head": HEADS, "n_positions": 32},
+        "n_layer",
+    ),
+    "llama": (
+        "LlamaConfig",
+        "LlamaModel",
+        {
+            **{key: value for key, value in _TEXT.items() if key != "layer_norm_eps"},
+            **_CAUSAL,
+            "num_key_value_heads": 1,
+        },
+        "num_hidden_layers",
+    ),
+    "fnet": (
+        "FNetConfig",
+        "FNetModel",
+        {key: value for key, value in _TEXT.items() if key != "num_attention_heads"},
+        "num_hidden_layers",
+    ),
+}
+NAMES = tuple(_MODELS)
+BIDIRECTIONAL = ("bert", "distilbert", "albert", "t5", "modernbert", "vit")
+CAUSAL = ("gpt2", "llama")
+
+
+def config(name: str, layers: int = 3, **options: object) -> transformers.PreTrainedConfig:
+    kind, _, fixed, count = _MODELS[name]
+    return getattr(transformers, kind)(**{**fixed, count: layers, **options})
+
+
+def make(name: str, layers: int = 3, *, seed: int = 0, **options: object) -> tuple[PreTrainedModel, dict[str, Tensor]]:
+    """(model in evaluation mode, a batch of three of unequal length)."""
+    torch.manual_seed(seed)
+    model = getattr(transformers, _MODELS[name][1])(config(name, layers, **options))
+    for parameter in model.parameters():  # an attention that sees everything alike would hide what it computes
+        if parameter.ndim > 1:
+            torch.nn.init.normal_(parameter, std=0.4)
+    return model.eval(), feeds(name)
+
+
+def feeds(name: str, lengths: tuple[int, ...] = (LENGTH, 9, 1), seed: int = 1) -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    if name == "vit":
+        return {"pixel_values": torch.rand(len(lengths), 1, 8, 8, generator=generator)}
+    shape = len(lengths), max(lengths)
+    mask = (torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]).long()
+    found = {"input_ids": torch.randint(5, VOCABULARY, shape, generator=generator) * mask}
+    return found if name == "fnet" else {**found, "attention_mask": mask}
+
+
+def real(hidden: Tensor, feeds: dict[str, Tensor]) -> Tensor:
+    """The rows of hidden [B, N, C] that are no padding."""
+    mask = feeds.get("attention_mask")
+    return hidden.flatten(0, 1) if mask is None else hidden[mask.bool()]
+
+
+def tokenizer(folder: Path, side: str = "right") -> Path:
+    """Writes a word-piece tokenizer of single letters to `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    letters = [chr(ord("a") + i) for i in range(26)]
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters]
+    vocabulary = folder / "vocab.txt"
+    vocabulary.write_text("\n".join([*words, *(f"w{i}" for i in range(VOCABULARY - len(words)))]) + "\n")
+    made = transformers.BertTokenizerFast(vocab=str(vocabulary), padding_side=side)
+    made.save_pretrained(folder)
+    return folder
+
+
+def text_task(folder: Path, max_length: int = 16, side: str = "right") -> TextEmbeddingTask:
+    spec = TextEmbedding(kind="text-embedding", max_length=max_length)
+    return TextEmbeddingTask(spec, tokenizer(folder, side))
+
+
+def image_task(folder: Path, labels: int = 10) -> ImageClassificationTask:
+    return ImageClassificationTask(ImageClassification(kind="image-classification", labels=labels), folder)
+
+
+def sentences(count: int, seed: int = 0) -> list[str]:
+    """Different "sentences" of 1 to 12 single-letter words."""
+    rng = np.random.default_rng(seed)
+    found: dict[str, None] = {}
+    while len(found) < count:
+        found[" ".join(chr(ord("a") + i) for i in rng.integers(0, 26, size=rng.integers(1, 13)))] = None
+    return list(found)
+
+
+def text_rows(count: int, seed: int = 0) -> Dataset:
+    return Dataset.from_dict({"text": sentences(count, seed)})
+
+
+def images(count: int, seed: int = 0) -> dict[str, np.ndarray]:
+    """Samples of an image task: a bright row tells the label."""
+    rng = np.random.default_rng(seed)
+    label = rng.integers(0, 8, size=count)
+    pixels = rng.normal(scale=0.1, size=(count, 1, 8, 8)).astype(np.float32)
+    pixels[np.arange(count), 0, label] += 1
+    return {"pixel_values": pixels, "label": label}
