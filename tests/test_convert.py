@@ -161,7 +161,7 @@ def test_wrong_rules_are_refused(layers, message):
 
 def test_a_layer_out_of_range_is_refused():
     model, feeds = tiny_models.make("bert")
-    with pytest.raises(ModelError, match="^layer 3 does not exist: the model has 3 attention layers$"):
+    with pytest.raises(ModelError, match=r"^layer 3 does not exist: the model has 3 attention layers$"):
         convert(model, (Choice(3, "hedgehog", {}),), feeds)
 
 
@@ -184,7 +184,7 @@ def test_a_variant_is_refused_where_it_would_drop_a_position_bias():
 
 def test_a_model_without_the_interface_is_refused():
     model, feeds = tiny_models.make("fnet")
-    with pytest.raises(ModelError, match="^FNetModel never calls the attention interface, so its attention cannot"):
+    with pytest.raises(ModelError, match=r"^FNetModel never calls the attention interface, so its attention cannot"):
         find_layers(model, feeds)
 
 

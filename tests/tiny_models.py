@@ -1,7 +1,7 @@
 """Tiny transformers models with random weights, a tiny tokenizer, and the tasks that use them. Nothing is downloaded.
 
-    model, feeds = tiny_models.make("bert")
-    task = tiny_models.text_task(tmp_path)
+model, feeds = tiny_models.make("bert")
+task = tiny_models.text_task(tmp_path)
 """
 
 from __future__ import annotations
@@ -18,8 +18,6 @@ from transformers import PreTrainedModel
 from edgeattn.recipe.schema import ImageClassification, TextEmbedding
 from edgeattn.tasks.image_classification import ImageClassificationTask
 from edgeattn.tasks.text_embedding import TextEmbeddingTask
-
-torch.set_num_threads(1)  # tiny tensors: more threads only wait for each other, and for the other test process
 
 VOCABULARY, WIDTH, HEADS, LENGTH = 48, 16, 2, 24
 _COMMON = {"vocab_size": VOCABULARY, "initializer_range": 0.4, "pad_token_id": 0}
@@ -53,7 +51,10 @@ _MODELS = {
         "ViTForImageClassification",
         {
             **{key: value for key, value in _TEXT.items() if key not in ("vocab_size", "pad_token_id")},
-            **{"image_size": 8, "patch_size": 2, "num_channels": 1, "num_labels": 10},
+            "image_size": 8,
+            "patch_size": 2,
+            "num_channels": 1,
+            "num_labels": 10,
         },
         "num_hidden_layers",
     ),

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_model
 from torch import Tensor, nn
 from transformers import (
     PrinterCallback,
@@ -20,6 +21,7 @@ from transformers import (
     TrainerState,
     TrainingArguments,
 )
+from transformers.utils import SAFE_WEIGHTS_NAME
 
 from edgeattn.distill.batching import Unpadded, collate
 from edgeattn.errors import TrainingError
@@ -106,7 +108,6 @@ def train(
     resume = _newest_whole(work)
     if resume is not None:
         before = json.loads((resume / _COMPLETE).read_text())
-        # Where the checkpoint is the last one, no step follows that would set them.
         objective.last, objective.tokens = before["loss"], before["tokens"]
         LOG.info("%s goes on from its checkpoint at step %d of %d", work.name, before["step"], steps)
     arguments = TrainingArguments(
@@ -141,7 +142,10 @@ def train(
     trainer.remove_callback(PrinterCallback)
     started = time.monotonic()
     try:
-        trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+        if resume is not None and before["step"] >= steps:
+            load_model(objective, str(resume / SAFE_WEIGHTS_NAME))  # the Trainer would do a step too many
+        else:
+            trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     except _NotFiniteError as error:
         last = _newest_whole(work)
         good = f"step {last.name.rpartition('-')[2]}" if last else "none was written yet"

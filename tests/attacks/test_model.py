@@ -135,8 +135,7 @@ def test_12_a_header_that_is_no_json_object(teacher, content):
 
 def test_12_tensors_that_overlap(teacher):
     def overlap(header):
-        name, entry = first(header)
-        header["second"] = {**entry}
+        header["second"] = {**first(header)[1]}
 
     rewrite(teacher, overlap)
     refused(teacher, r"tensors '.*' and '.*' overlap")

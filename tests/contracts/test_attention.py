@@ -28,8 +28,6 @@ QUADRATIC = {"dense"}
 LENGTHS = (1, 2, 5, 16, 37, 130)
 MASKS = ("none", "right", "left", "random", "empty row")
 
-torch.set_num_threads(1)  # tiny tensors: more threads only wait for each other, and for the other test process
-
 every_case = pytest.mark.parametrize(("name", "options"), CASES, ids=lambda x: x if isinstance(x, str) else str(x))
 every_variant = pytest.mark.parametrize("name", list(ATTENTION))
 

@@ -186,13 +186,18 @@ def test_34_a_gradient_that_is_no_number_is_named_before_it_spoils_the_weights(t
     with pytest.raises(TrainingError) as caught:
         distill(student, teacher, task, samples, spec(transfer=phase(4)), tmp_path / "work")
     assert re.match(
-        r"the gradient of student\.encoder\.layer\.0\..*query_map is not finite at step 1 of 4; last good", str(caught.value)
+        r"the gradient of student\.encoder\.layer\.0\..*query_map is not finite at step 1 of 4; last good",
+        str(caught.value),
     )
     assert all(torch.equal(tensor, before[name]) for name, tensor in student.state_dict().items())
 
 
 def test_a_new_teacher_learns(tmp_path):
-    model, task, samples = tiny_models.make("vit", layers=1)[0], tiny_models.image_task(tmp_path), tiny_models.images(64)
+    model, task, samples = (
+        tiny_models.make("vit", layers=1)[0],
+        tiny_models.image_task(tmp_path),
+        tiny_models.images(64),
+    )
     teach = TrainTeacher(epochs=12, batch_size=16, learning_rate=1e-2)
     facts = train_classifier(model, task, samples, teach, tmp_path / "work")
     assert facts["steps"] == 48

@@ -74,9 +74,7 @@ def test_head_maps_are_folded_into_the_projections(text):
     assert fired == {"fold_head_maps": 2}
     assert (head_products(folder / "plain.onnx"), head_products(folder / "folded.onnx")) == (2, 0)
     feeds = tiny_models.feeds("bert")
-    np.testing.assert_allclose(
-        outputs(folder / "folded.onnx", feeds), outputs(folder / "plain.onnx", feeds), atol=1e-5
-    )
+    np.testing.assert_allclose(outputs(folder / "folded.onnx", feeds), outputs(folder / "plain.onnx", feeds), atol=1e-5)
     widths = [tuple(w.dims) for w in onnx.load(folder / "folded.onnx", load_external_data=False).graph.initializer]
     assert widths.count((16, 8)) == 2  # both projections are narrower now: 2 heads of 4 features
     assert rewrite(ir.load(folder / "folded.onnx")) == {"fold_head_maps": 0}
@@ -142,5 +140,5 @@ def test_a_model_that_cannot_be_exported_is_said():
 
     model = Branching(tiny_models.config("bert", 1))
     dims = {name: {0: "batch", 1: "sequence"} for name in ("input_ids", "attention_mask")}
-    with pytest.raises(ToolError, match="^export: Branching could not be exported at opset 20: .+\n  fix: "):
+    with pytest.raises(ToolError, match=r"^export: Branching could not be exported at opset 20: .+\n  fix: "):
         export(model, tiny_models.feeds("bert"), dims, opset=20, max_length=32)

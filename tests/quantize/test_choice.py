@@ -96,5 +96,5 @@ def test_32_a_form_whose_output_is_no_number_fails_the_floor(offer):
     table.CopyFrom(onnx.numpy_helper.from_array(np.full((64, 16), np.nan, np.float32), "table"))
     why = offer({"fp32": (RIGHT, 10.0, 400), "int8": (poison, 1.0, 100)})
     assert why["because"] == "fp32 at 10.0 ms; int8 fails the floor (teacher_cosine n/a, the floor is 0.9500)"
-    with pytest.raises(VerificationError, match="the best, none, has teacher_cosine n/a, the floor is 0.9500"):
+    with pytest.raises(VerificationError, match=r"the best, none, has teacher_cosine n/a, the floor is 0\.9500"):
         offer({"none": (poison, 1.0, 100)})

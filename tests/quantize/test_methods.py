@@ -42,7 +42,12 @@ def graph(folder, *, linear=True):
     model = helper.make_model(body, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
     path = folder / "graph.onnx"
     onnx.save(
-        model, path, save_as_external_data=True, location="graph.onnx.data", size_threshold=1024, convert_attribute=False
+        model,
+        path,
+        save_as_external_data=True,
+        location="graph.onnx.data",
+        size_threshold=1024,
+        convert_attribute=False,
     )
     return path
 
@@ -100,9 +105,7 @@ def test_without_vnni_weights_keep_to_seven_bits(tmp_path):
         (tmp_path / name).mkdir()
         quantize(graph(tmp_path), tmp_path / name / "a.onnx", "int8-dynamic", CpuFacts(instruction_sets=sets))
         weights = onnx.load(tmp_path / name / "a.onnx").graph.initializer
-        return np.abs(
-            numpy_helper.to_array(next(w for w in weights if w.name == "w_quantized")).astype(np.int32)
-        ).max()
+        return np.abs(numpy_helper.to_array(next(w for w in weights if w.name == "w_quantized")).astype(np.int32)).max()
 
     assert widest("plain", ("avx2",)) <= 64
     assert widest("vnni", ("avx2", "avx512_vnni")) > 120

@@ -76,7 +76,7 @@ def test_held_out_pairs_point_at_their_texts(task):
 
 
 def test_data_without_a_text_column_is_refused(task):
-    with pytest.raises(DataError, match="text-embedding needs a text column\n  fix: name it under columns: {text"):
+    with pytest.raises(DataError, match=r"text-embedding needs a text column\n  fix: name it under columns: \{text"):
         task.encode(Dataset.from_dict({"sentence": ["a"]}), held_out=False)
 
 

@@ -1,0 +1,293 @@
+"""`edgeattn compile` of a shrunken digits recipe through the real command, and what is done with its bundle.
+
+One compile, killed with SIGKILL half way and run again, serves all tests and both test processes. Only its timings
+are shorter than a user's (hasty.py).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgeattn.bundle import Bundle
+from edgeattn.cli.main import run
+
+RECIPE = """\
+schema: 1
+name: small-digits
+description: A tiny ViT on a few handwritten digits
+model:
+  architecture: vit
+  image_size: 8
+  patch_size: 2
+  channels: 1
+  hidden_size: 16
+  layers: 2
+  heads: 2
+  mlp_size: 32
+  train: {epochs: 20, batch_size: 32, learning_rate: 5e-3}
+task: {kind: image-classification, labels: 10}
+data:
+  train: {source: "builtin:digits", split: train, limit: 320}
+  eval: {source: "builtin:digits", split: test, limit: 64}
+attention:
+  - {layers: [0], variant: sliding_window, options: {window: 8, global_tokens: 1}}
+  - {layers: [1], variant: hedgehog}
+distill:
+  transfer: {steps: 6, learning_rate: 1e-2, batch_size: 16}
+  finetune: {steps: 30, learning_rate: 1e-3, batch_size: 16}
+  checkpoint_every: 3
+quantize: {precisions: [fp32]}
+accept: {metric: teacher_agreement, of_teacher: 0.5}
+bench: {pairs: 3}
+"""
+STAGES = ("teacher", "data", "convert", "distill", "export", "build", "bundle", "verify", "bench")
+
+
+@dataclass
+class Compiled:
+    folder: Path
+    bundle: Path
+    killed: str  # what the first run said until it was killed
+    first: subprocess.CompletedProcess[str]  # the run that finished
+
+
+def environment(cache: Path) -> dict[str, str]:
+    return {**os.environ, "EDGEATTN_CACHE": str(cache), "HF_HUB_OFFLINE": "1"}
+
+
+def edgeattn(folder: Path, *arguments: str, cache: str = "cache") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(Path(__file__).with_name("hasty.py")), *arguments],
+        cwd=folder, env=environment(folder / cache), capture_output=True, text=True, check=False, timeout=300,
+    )  # fmt: skip
+
+
+def kill_in_finetune(folder: Path) -> str:
+    """Compiles until a checkpoint of the second phase is whole, then kills the process. What it said."""
+    said = folder / "killed.txt"
+    with said.open("w") as stderr:
+        process = subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("hasty.py")), "compile", "small.yaml", "--out", "bundle"],
+            cwd=folder, env=environment(folder / "cache"), stdout=subprocess.DEVNULL, stderr=stderr,
+        )  # fmt: skip
+        deadline = time.monotonic() + 120
+        while not list(folder.glob("cache/work/*/finetune/checkpoint-*/complete.json")):
+            assert process.poll() is None, said.read_text()
+            assert time.monotonic() < deadline, said.read_text()
+            time.sleep(0.002)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    return said.read_text()
+
+
+@pytest.fixture(scope="session")
+def compiled(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Compiled:
+    """The bundle, made once by whichever test process comes first."""
+    base = tmp_path_factory.getbasetemp() if worker_id == "master" else tmp_path_factory.getbasetemp().parent
+    folder = base / "e2e"
+    folder.mkdir(exist_ok=True)
+    with (base / "e2e.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = folder / "first.json"
+        if not done.exists():
+            (folder / "small.yaml").write_text(RECIPE)
+            killed = kill_in_finetune(folder)
+            first = edgeattn(folder, "compile", "small.yaml", "--out", "bundle")
+            done.write_text(json.dumps([killed, first.returncode, first.stdout, first.stderr]))
+        killed, *facts = json.loads(done.read_text())
+    first = subprocess.CompletedProcess([], *facts)
+    assert first.returncode == 0, first.stderr
+    return Compiled(folder, folder / "bundle", killed, first)
+
+
+@pytest.fixture
+def bundle(compiled: Compiled, tmp_path: Path) -> Path:
+    """A copy of the bundle, to write to."""
+    shutil.copytree(compiled.bundle, tmp_path / "bundle")
+    return tmp_path / "bundle"
+
+
+def outcomes(stderr: str) -> dict[str, str]:
+    """stage -> how it ended: "from the store" or the time it took."""
+    return dict(re.findall(r"^(\w+): done, ([^,\n]+)", stderr, re.MULTILINE))
+
+
+def test_a_compile_makes_a_bundle_with_its_evidence(compiled):
+    opened = Bundle.open(compiled.bundle)
+    assert opened.manifest.name == "small-digits"
+    assert [choice["variant"] for choice in opened.manifest.plan] == ["sliding_window", "hedgehog"]
+    assert sorted(path.name for path in compiled.bundle.iterdir()) == sorted(
+        [
+            *("bundle.json", "config.json", "export.json", "engine", "eval.npz", "samples.npz", "report.html"),
+            *("model.onnx", "model.onnx.data", "dense.onnx", "dense.onnx.data", "verify.json", "bench.json"),
+        ]
+    )
+    assert json.loads((compiled.bundle / "verify.json").read_text())["passed"] is True
+    assert len(opened.arrays("samples")["input.pixel_values"]) == 8
+    assert len(opened.arrays("eval")["label"]) == 64
+
+
+def test_the_terminal_shows_the_result_and_where_it_lies(compiled):
+    out = compiled.first.stdout
+    assert re.search(r"^metric +shipped +teacher +floor$", out, re.MULTILINE)
+    assert re.search(r"^teacher_agreement +\S+ +1 +0.5 +passed$", out, re.MULTILINE)
+    assert re.search(r"^- +efficient +fp32 +\d", out, re.MULTILINE)
+    assert f"bundle: {compiled.bundle}\nreport: {compiled.bundle / 'report.html'}\n" in out
+
+
+def test_the_terminal_shows_our_own_lines_alone(compiled):
+    """Libraries have much to say that a user can do nothing about."""
+    lines = compiled.first.stderr.splitlines()
+    ours = re.compile(rf"({'|'.join(STAGES)}): |(transfer|finetune|\S+) goes on from its checkpoint ")
+    assert [line for line in lines if not ours.match(line)] == []
+    assert list(outcomes(compiled.first.stderr)) == list(STAGES)
+
+
+def test_35_a_killed_compile_goes_on_from_its_checkpoint(compiled):
+    assert "distill: started" in compiled.killed
+    assert "distill: done" not in compiled.killed
+    went_on = compiled.first.stderr
+    before = outcomes(went_on)
+    assert [before[stage] for stage in ("teacher", "data", "convert")] == ["from the store"] * 3
+    assert "transfer goes on from its checkpoint at step 6 of 6\n" in went_on
+    phases = Bundle.open(compiled.bundle).manifest.choice["distill"]
+    assert phases["transfer"]["resumed_from"] == 6
+    step = phases["finetune"]["resumed_from"]
+    assert 3 <= step < 30
+    assert f"finetune goes on from its checkpoint at step {step} of 30\n" in went_on
+    assert list((compiled.folder / "cache" / "work").iterdir()) == []  # nothing is left behind
+
+
+def test_a_second_compile_takes_every_stage_from_the_store(compiled, tmp_path):
+    again = edgeattn(compiled.folder, "compile", "small.yaml", "--out", str(tmp_path / "again"), "--json")
+    assert again.returncode == 0, again.stderr
+    assert outcomes(again.stderr) == dict.fromkeys(STAGES, "from the store")
+    document = json.loads(again.stdout)  # one document and nothing else
+    assert document["bundle"] == str(tmp_path / "again")
+    manifest = Bundle.open(tmp_path / "again").manifest
+    assert document["manifest"] == manifest.model_dump(mode="json")
+    assert manifest.provenance == Bundle.open(compiled.bundle).manifest.provenance
+
+
+def test_an_impossible_floor_ends_with_1_and_no_bundle(compiled, tmp_path):
+    """With --fresh, in a copy of the cache: of what it holds (teacher, data) nothing is taken."""
+    shutil.copytree(compiled.folder / "cache", tmp_path / "cache")
+    untrained = re.sub(r"distill:\n(  .*\n)+", "", RECIPE)
+    (tmp_path / "small.yaml").write_text(untrained.replace("of_teacher: 0.5", "of_teacher: 1.0"))
+    failed = edgeattn(tmp_path, "compile", "small.yaml", "--out", "bundle", "--fresh")
+    assert failed.returncode == 1, failed.stderr
+    assert re.search(
+        r"^error: quantize: no form of the efficient model keeps the accuracy floor: the best, efficient fp32, has "
+        r"teacher_agreement 0\.\d{4}, the floor is 1\.0000\n  fix: distil for more steps",
+        failed.stderr, re.MULTILINE,
+    )  # fmt: skip
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cache", "small.yaml"]
+    assert list(outcomes(failed.stderr)) == ["teacher", "data", "convert", "distill", "export"]
+    assert "from the store" not in failed.stderr
+
+
+def test_an_unknown_target_is_refused_with_the_known(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("EDGEATTN_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "small.yaml").write_text(RECIPE)
+    assert run(["compile", "small.yaml", "--target", "cpus"]) == 2
+    assert "error: unknown device 'cpus'\n  fix: did you mean 'cpu'?" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["small.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("heads: 2", "heads: 3", "3 does not divide hidden_size 16"),
+        ("variant: hedgehog}", "variant: hedgehgo}", "did you mean 'hedgehog'"),
+        ("layers: [1]", "layers: [1], layer: 2", "layer"),
+        ("builtin:digits", "missing.csv", "no file or folder 'missing.csv'"),
+    ],
+)
+def test_a_wrong_recipe_is_refused_and_nothing_is_written(tmp_path, monkeypatch, capsys, old, new, said):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("EDGEATTN_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "small.yaml").write_text(RECIPE.replace(old, new, 1))
+    assert run(["compile", "small.yaml"]) == 2
+    err = capsys.readouterr().err
+    assert said in err
+    assert "small.yaml:" in err
+    assert [path.name for path in tmp_path.iterdir()] == ["small.yaml"]
+
+
+def test_a_folder_that_is_no_bundle_is_not_overwritten(compiled, tmp_path):
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "thesis.txt").write_text("years of work")
+    refused = edgeattn(compiled.folder, "compile", "small.yaml", "--out", str(home))
+    assert refused.returncode == 2
+    assert "is neither empty nor a bundle" in refused.stderr
+    assert [path.name for path in home.iterdir()] == ["thesis.txt"]
+
+
+# --- what is done with the bundle ---------------------------------------------------------------------------
+
+
+def test_four_lines_of_plain_onnxruntime_run_it(compiled):
+    samples = np.load(compiled.bundle / "samples.npz")
+    # --- the four lines
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(compiled.bundle / "model.onnx")
+    (logits,) = session.run(["logits"], {"pixel_values": samples["input.pixel_values"]})
+    # ---
+    np.testing.assert_allclose(logits, samples["student.logits"], atol=1e-4)
+
+
+def test_transformers_opens_it(compiled):
+    import torch
+    from transformers.exporters import ExportedModel
+
+    samples = np.load(compiled.bundle / "samples.npz")
+    model = ExportedModel.from_pretrained(compiled.bundle)
+    logits = model(pixel_values=torch.from_numpy(samples["input.pixel_values"][:3])).logits
+    np.testing.assert_allclose(np.asarray(logits), samples["student.logits"][:3], atol=1e-4)
+
+
+def test_verify_passes(bundle, capsys):
+    assert run(["verify", str(bundle), "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["passed"] is True
+    assert document["metrics"]["teacher_agreement"]["value"] >= 0.5
+    assert json.loads((bundle / "verify.json").read_text()) == document
+    Bundle.open(bundle)
+
+
+def test_bench_measures_three_pairs(bundle):
+    done = edgeattn(bundle.parent, "bench", "bundle", "--quick", "--pairs", "3", "--json")
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    (cell,) = document["cells"]
+    assert cell["speedup"]["pairs"] == 3
+    assert cell["dense"]["p50_ms"] > 0
+    assert json.loads((bundle / "bench.json").read_text()) == document
+    assert "small-digits" in (bundle / "report.html").read_text()
+    Bundle.open(bundle)
+
+
+@pytest.mark.parametrize("command", ["verify", "bench"])
+def test_30_a_tampered_graph_is_refused_before_it_is_loaded(bundle, command, capsys):
+    graph = bundle / "model.onnx"
+    content = bytearray(graph.read_bytes())
+    content[len(content) // 2] ^= 1
+    graph.write_bytes(content)
+    assert run([command, str(bundle)]) == 2
+    assert "model.onnx: was changed: its digest is sha256:" in capsys.readouterr().err
