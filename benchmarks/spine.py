@@ -47,7 +47,7 @@ def distil() -> list[Row]:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from edgeattn.data import load_rows
+    from edgeattn.data.load import load_rows
     from edgeattn.distill.batching import Unpadded
     from edgeattn.distill.train import Objective, train
 
@@ -251,7 +251,7 @@ def _stsb_recipe() -> dict[str, Any]:
 def _models(folder: Path, positions: int | None = None) -> tuple[Any, Any, Any, Any, Path]:
     """The recipe, its task, the dense teacher, the converted student, and where files start."""
     from edgeattn.convert import convert, find_layers, make_plan
-    from edgeattn.models import fetch_teacher, load_teacher
+    from edgeattn.models.teacher import fetch_teacher, load_teacher
     from edgeattn.recipe import load_recipe
     from edgeattn.stages import make_task
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from edgeattn import stages
 from edgeattn.bundle import Bundle, publish
-from edgeattn.data import source_digest
+from edgeattn.data.digest import source_digest
 from edgeattn.devices import DeviceProfile
 from edgeattn.progress import Progress
 from edgeattn.recipe import LoadedRecipe, to_document

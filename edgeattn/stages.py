@@ -73,7 +73,8 @@ def teacher_digest(recipe: Recipe, root: Path) -> str:
 
 def teacher(recipe: Recipe, root: Path, out: Path, work: Path, progress: Progress) -> dict[str, Any]:
     """Copies a pretrained teacher's checked files, or trains a new one."""
-    from edgeattn.models import fetch_teacher, new_teacher
+    from edgeattn.models.new import new_teacher
+    from edgeattn.models.teacher import fetch_teacher
 
     if isinstance(recipe.model, NewViT):
         return new_teacher(recipe.model, recipe, root, out, work, progress)
@@ -83,7 +84,7 @@ def teacher(recipe: Recipe, root: Path, out: Path, work: Path, progress: Progres
 
 def data(recipe: Recipe, root: Path, teacher: Path, out: Path) -> dict[str, Any]:
     """Encodes what is learned from and what is held out: train.npz and eval.npz."""
-    from edgeattn.data import load_rows
+    from edgeattn.data.load import load_rows
 
     task = make_task(recipe, teacher)
     learn, held_out = load_rows(recipe.data.train, root), load_rows(recipe.data.eval, root)
@@ -102,19 +103,20 @@ def data(recipe: Recipe, root: Path, teacher: Path, out: Path) -> dict[str, Any]
 def student(recipe: Recipe, teacher: Path, data: Path, out: Path) -> dict[str, Any]:
     """Puts the plan's variants into a copy of the teacher; nothing is trained yet."""
     from edgeattn.convert import convert, find_layers, make_plan
-    from edgeattn.models import load_teacher, save_student
+    from edgeattn.models.student import save_student
+    from edgeattn.models.teacher import load_teacher
 
     task = make_task(recipe, teacher)
     model = load_teacher(teacher, task, extend_positions=_positions(recipe))
-    example = task.example(_load(data / "eval.npz"))
-    plan = make_plan(recipe.attention, len(find_layers(model, example)))
     evaluation = _load(data / "eval.npz")
+    example = task.example(evaluation)
+    layers = len(find_layers(model, example))
+    plan = make_plan(recipe.attention, layers)
     dense = task.run(task.exportable(model), evaluation)
     convert(model, plan, example)
     save_student(model, plan, out)
     scores = _scores(task, task.run(task.exportable(model), evaluation), dense, evaluation)
     swapped = [choice.document() for choice in plan]
-    layers = len(find_layers(model, example))
     new = sum(choice["variant"] != "dense" for choice in swapped)
     shown = ", ".join(f"{name} {value:.4f}" for name, value in scores.items())
     note = f"{new} of {layers} layers have new attention; untrained: {shown}"
@@ -130,7 +132,8 @@ def distil(
         return {"phases": {}, "note": "the recipe has no distill part"}
     from edgeattn.convert import plan_of
     from edgeattn.distill import distill
-    from edgeattn.models import load_student, load_teacher, save_student
+    from edgeattn.models.student import load_student, save_student
+    from edgeattn.models.teacher import load_teacher
 
     task = make_task(recipe, teacher)
     samples = _load(data / "train.npz")
@@ -156,7 +159,8 @@ def export(
     from edgeattn.convert import convert
     from edgeattn.export import PREFERRED_OPSET, check_graph, rewrite, save
     from edgeattn.export import export as to_onnx
-    from edgeattn.models import load_student, load_teacher
+    from edgeattn.models.student import load_student
+    from edgeattn.models.teacher import load_teacher
 
     task = make_task(recipe, teacher)
     evaluation = _load(data / "eval.npz")

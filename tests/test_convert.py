@@ -12,7 +12,7 @@ from transformers import AutoModel, AutoModelForImageClassification, Gemma2Confi
 from edgeattn.attention import ATTENTION
 from edgeattn.convert import Choice, convert, find_layers, make_plan, plan_of, transfer_losses, variants
 from edgeattn.errors import ModelError, RecipeError
-from edgeattn.models import load_student, save_student
+from edgeattn.models.student import load_student, save_student
 from edgeattn.recipe.schema import AttentionRule
 
 HEDGEHOG = Choice(1, "hedgehog", {"feature_dim": 8})

@@ -6,10 +6,13 @@ import hashlib
 import re
 from collections.abc import Callable, Iterator
 
-from datasets import Dataset
+import numpy as np
 
 from edgeattn.errors import DataError
 from edgeattn.registry import did_you_mean
+
+# Columns by name. Plain, so that a run from the store can tell their digest without loading the datasets library.
+Columns = dict[str, list[str] | np.ndarray]
 
 SPLITS = ("train", "test")
 _TEST_SHARE = 0.2
@@ -22,7 +25,7 @@ def _held_out(name: str) -> bool:
     return int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) < _TEST_SHARE * 2**32
 
 
-def _python_docs(split: str) -> Dataset:
+def _python_docs(split: str) -> Columns:
     """Sentences and paragraphs of the Python language reference, as every CPython carries it for `help()`.
 
     Whole topics are held out. Some topics repeat parts of others, so a paragraph that a test topic has a text of is
@@ -36,7 +39,7 @@ def _python_docs(split: str) -> Dataset:
             for paragraph in _paragraphs(topics[topic]):
                 if part == "test" or texts["test"].keys().isdisjoint(paragraph):
                     own.update(dict.fromkeys(paragraph))
-    return Dataset.from_dict({"text": list(texts[split])})
+    return {"text": list(texts[split])}
 
 
 def _paragraphs(topic: str) -> Iterator[list[str]]:
@@ -50,7 +53,7 @@ def _paragraphs(topic: str) -> Iterator[list[str]]:
         yield [text for text in found if _WORDS[0] <= len(text.split()) <= _WORDS[1]]
 
 
-def _digits(split: str) -> Dataset:
+def _digits(split: str) -> Columns:
     """The 1797 handwritten digits of scikit-learn: 8 x 8 grey images and their labels (UCI, CC BY 4.0)."""
     from sklearn.datasets import load_digits
 
@@ -58,13 +61,13 @@ def _digits(split: str) -> Dataset:
     images = (digits.images / 16.0).astype("float32")[:, None]  # [S, 1, 8, 8], 0 to 1
     # In the set's own order, not shuffled: neighbours are often by one writer, who must not be in both splits.
     rows = slice(None, 1347) if split == "train" else slice(1347, None)
-    return Dataset.from_dict({"image": images[rows], "label": digits.target[rows]}).with_format("numpy")
+    return {"image": images[rows], "label": digits.target[rows]}
 
 
-_BUILTINS: dict[str, Callable[[str], Dataset]] = {"python-docs": _python_docs, "digits": _digits}
+_BUILTINS: dict[str, Callable[[str], Columns]] = {"python-docs": _python_docs, "digits": _digits}
 
 
-def load_builtin(name: str, split: str) -> Dataset:
+def load_builtin(name: str, split: str) -> Columns:
     """The builtin set `name`. Raises DataError for an unknown set or split."""
     if name not in _BUILTINS:
         raise DataError(f"unknown builtin data {name!r}", fix=did_you_mean(name, list(_BUILTINS)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ from edgeattn.errors import DataError
 from edgeattn.recipe import inside
 from edgeattn.recipe.schema import Source
 from edgeattn.registry import did_you_mean
-from edgeattn.store import sha256_file
 
 _FORMATS = {
     ".csv": "csv",
@@ -40,7 +38,7 @@ def load_rows(source: Source, root: Path) -> Dataset:
     """
     kind, _, name = source.source.partition(":")
     if kind == "builtin":
-        rows = load_builtin(name, source.split)
+        rows = Dataset.from_dict(load_builtin(name, source.split))
     elif kind == "hub":
         rows = load_dataset(name, split=source.split, revision=source.revision)
     else:
@@ -60,19 +58,6 @@ def load_rows(source: Source, root: Path) -> Dataset:
                 fix="fill these rows in, or remove them",
             )
     return rows
-
-
-def source_digest(source: Source, root: Path) -> str:
-    """What of a source, beside the recipe's words, decides its samples: a file's digest, a builtin's content."""
-    kind = source.source.partition(":")[0]
-    if kind == "hub":
-        return f"hub:{source.revision}"
-    if kind == "builtin":
-        digest = hashlib.sha256()
-        for row in load_rows(source, root):
-            digest.update(repr(row).encode())
-        return f"sha256:{digest.hexdigest()}"
-    return sha256_file(inside(root, source.source))
 
 
 def _load_file(source: Source, path: Path) -> Dataset:

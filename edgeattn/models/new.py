@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from transformers import ViTConfig, ViTForImageClassification
 
-from edgeattn.data import load_rows
+from edgeattn.data.load import load_rows
 from edgeattn.distill import train_classifier
 from edgeattn.errors import RecipeError
 from edgeattn.progress import Progress

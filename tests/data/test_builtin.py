@@ -9,7 +9,9 @@ from pydoc_data.topics import topics
 import numpy as np
 import pytest
 
-from edgeattn.data import builtin, load_rows, source_digest
+from edgeattn.data import builtin
+from edgeattn.data.digest import source_digest
+from edgeattn.data.load import load_rows
 from edgeattn.errors import DataError
 from edgeattn.recipe.schema import Columns, Source
 

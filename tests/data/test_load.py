@@ -10,7 +10,8 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from edgeattn.data import load_rows, source_digest
+from edgeattn.data.digest import source_digest
+from edgeattn.data.load import load_rows
 from edgeattn.errors import DataError, RecipeError
 from edgeattn.recipe.schema import Columns, Source
 

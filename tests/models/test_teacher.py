@@ -10,8 +10,8 @@ import tiny_models
 import torch
 
 from edgeattn.errors import DeviceError, ModelError, RecipeError
-from edgeattn.models import fetch_teacher, load_teacher
 from edgeattn.models.locate import locate
+from edgeattn.models.teacher import fetch_teacher, load_teacher
 from edgeattn.recipe.schema import PretrainedModel
 from edgeattn.stages import teacher_digest
 from edgeattn.store import sha256_file
