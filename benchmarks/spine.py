@@ -253,7 +253,7 @@ def _models(folder: Path, positions: int | None = None) -> tuple[Any, Any, Any, 
     from edgeattn.convert import convert, find_layers, make_plan
     from edgeattn.models.teacher import fetch_teacher, load_teacher
     from edgeattn.recipe import load_recipe
-    from edgeattn.stages import make_task
+    from edgeattn.stages.learn import make_task
 
     loaded = load_recipe(RECIPE)
     path = folder / "teacher"

@@ -41,6 +41,7 @@ __all__ = [
     "Metric",
     "TaskSpec",
     "TensorSpec",
+    "check_replaceable",
     "publish",
     "write",
 ]
@@ -145,7 +146,7 @@ def publish(staged: Path, out: Path) -> Bundle:
     with disk_errors(out.parent, "choose another --out"):
         out.parent.mkdir(parents=True, exist_ok=True)
     with _exclusive(out.parent):
-        _check_replaceable(out)
+        check_replaceable(out)
         beside = out.with_name(f".{out.name}.edgeattn-new")
         _remove(beside)  # of a process that was killed
         try:
@@ -230,7 +231,7 @@ def _exclusive(folder: Path) -> Iterator[None]:
             os.close(fd)
 
 
-def _check_replaceable(out: Path) -> None:
+def check_replaceable(out: Path) -> None:
     """Raise BundleError unless replacing `out` loses nothing but a bundle's own files."""
     if not out.exists():
         return

@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 
 from edgeattn import stages
-from edgeattn.bundle import Bundle, publish
+from edgeattn.bundle import Bundle, check_replaceable, publish
 from edgeattn.data.digest import source_digest
 from edgeattn.devices import DeviceProfile
 from edgeattn.progress import Progress
@@ -42,6 +42,7 @@ def compile_recipe(
     document = to_document(recipe)
     run = Runner(store, progress, fresh)
     stages.require_runtime(device)
+    check_replaceable(out)
     sources = [source_digest(source, root) for source in (recipe.data.train, recipe.data.eval)]
 
     teacher = run(
@@ -65,10 +66,14 @@ def compile_recipe(
     student = run(
         "convert",
         1,
-        reads={"attention": document["attention"], "model": document["model"]},
+        # The last five are only looked at, so that what a later stage would refuse is said before the training.
+        reads={
+            **{part: document[part] for part in ("attention", "model", "accept", "bench", "export", "quantize")},
+            "device": device.model_dump(mode="json"),
+        },
         inputs=[teacher, data],
         libraries=_TORCH,
-        build=lambda out, work: stages.student(recipe, teacher.path, data.path, out),
+        build=lambda out, work: stages.student(recipe, device, teacher.path, data.path, out),
         note=lambda meta: meta["note"],
     )
     trained = run(

@@ -78,8 +78,7 @@ def headline(bench: Mapping[str, Any] | None, verify: Mapping[str, Any] | None) 
     if verify:
         for name, metric in verify["metrics"].items():
             if metric["floor"] is not None:
-                kept = f"{name} {number(metric['value'], 4)}, teacher {number(metric['teacher'], 4)}"
-                parts.append(kept[0].upper() + kept[1:])
+                parts.append(f"{name} {number(metric['value'], 4)}, teacher {number(metric['teacher'], 4)}")
         parts.append("Verified" if verify["passed"] else "VERIFICATION FAILED: " + "; ".join(verify["reasons"]))
     return ". ".join(parts) + "." if parts else "Not measured yet."
 

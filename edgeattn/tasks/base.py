@@ -70,6 +70,11 @@ class Task(ABC):
         """The transformers Auto class that loads a model of this task."""
         return TasksManager.get_model_class_for_task(self.optimum_task)
 
+    @property
+    def has_sequence(self) -> bool:
+        """Whether an input's length may change."""
+        return any("sequence" in axes.values() for axes in self.dynamic_dims().values())
+
     def collate(self, samples: Samples, rows: np.ndarray | list[int] | slice) -> dict[str, Tensor]:
         """A batch of the model inputs among `samples`, without columns that are padding in every row."""
         batch = {name: samples[name][rows] for name in self.inputs}

@@ -199,6 +199,23 @@ def test_an_impossible_floor_ends_with_1_and_no_bundle(compiled, tmp_path):
     assert "from the store" not in failed.stderr
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("metric: teacher_agreement", "metric: spearman", "'spearman' is no metric that this task and data have"),
+        ("bench: {pairs: 3}", "bench: {lengths: [64]}", "the model has no sequence input"),
+        ("quantize:", "export: {opset: 26}\nquantize:", "opset 26 is not one that cpu runs"),
+    ],
+)
+def test_what_a_late_stage_would_refuse_is_refused_before_the_training(compiled, tmp_path, old, new, said):
+    shutil.copytree(compiled.folder / "cache", tmp_path / "cache")
+    (tmp_path / "small.yaml").write_text(RECIPE.replace(old, new))
+    refused = edgeattn(tmp_path, "compile", "small.yaml", "--out", "bundle")
+    assert refused.returncode == 2, refused.stderr
+    assert said in refused.stderr
+    assert list(outcomes(refused.stderr)) == ["teacher", "data"]
+
+
 def test_an_unknown_target_is_refused_with_the_known(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("EDGEATTN_CACHE", str(tmp_path / "cache"))
@@ -235,6 +252,7 @@ def test_a_folder_that_is_no_bundle_is_not_overwritten(compiled, tmp_path):
     refused = edgeattn(compiled.folder, "compile", "small.yaml", "--out", str(home))
     assert refused.returncode == 2
     assert "is neither empty nor a bundle" in refused.stderr
+    assert outcomes(refused.stderr) == {}  # before any work
     assert [path.name for path in home.iterdir()] == ["thesis.txt"]
 
 

@@ -13,7 +13,7 @@ from edgeattn.errors import DeviceError, ModelError, RecipeError
 from edgeattn.models.locate import locate
 from edgeattn.models.teacher import fetch_teacher, load_teacher
 from edgeattn.recipe.schema import PretrainedModel
-from edgeattn.stages import teacher_digest
+from edgeattn.stages.learn import teacher_digest
 from edgeattn.store import sha256_file
 
 

@@ -92,7 +92,7 @@ def test_the_page_says_what_was_measured_and_why(manifest, verify, bench):
     page = visible(render(manifest, verify, bench))
     for sentence in (
         "At 2048 tokens: 2.50 x faster than dense, interval 2.40 to 2.60 (96.9 %). "
-        "Spearman 0.8203, teacher 0.8211. Verified.",
+        "spearman 0.8203, teacher 0.8211. Verified.",
         "spearman 0.8211 0.6138 0.8199 0.8203 0.8129 passed",  # teacher, student, shipped, floor
         "0 hedgehog features 16",
         "int8-dynamic is 1.4 x faster than fp32",

@@ -1,0 +1,132 @@
+"""The stages that make a trained student: teacher, data, convert, distill."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgeattn.devices import DeviceProfile
+from edgeattn.progress import Progress
+from edgeattn.recipe.schema import NewViT, Recipe
+from edgeattn.stages.evidence import bench_spec, load, save, scores, task_spec
+from edgeattn.stages.target import opset_of, precisions_of
+from edgeattn.store import sha256_file
+
+if TYPE_CHECKING:  # torch and transformers are imported by the stages that run, not by a run from the store
+    from edgeattn.tasks import Task
+
+LOG = logging.getLogger("edgeattn")
+
+
+def make_task(recipe: Recipe, teacher: Path) -> Task:
+    """The recipe's task, with what it needs of the teacher's folder."""
+    from edgeattn.tasks import TASKS
+
+    return TASKS[recipe.task.kind](recipe.task, teacher)
+
+
+def positions(recipe: Recipe) -> int | None:
+    """How far the teacher's position embeddings are extended, if at all."""
+    return None if isinstance(recipe.model, NewViT) else recipe.model.extend_positions
+
+
+def teacher_digest(recipe: Recipe, root: Path) -> str:
+    """What of the teacher's source, beside the recipe's words, decides what it is. Raises ModelError for none."""
+    if isinstance(recipe.model, NewViT):
+        return "new"
+    if recipe.model.source.startswith("hub:"):
+        return f"{recipe.model.source}@{recipe.model.revision}"
+    from edgeattn.models.checks import check_files
+    from edgeattn.models.locate import FILES, locate
+
+    folder = locate(recipe.model, root)
+    check_files(folder)
+    return ", ".join(f"{name} {sha256_file(folder / name)}" for name in FILES if (folder / name).is_file())
+
+
+def teacher(recipe: Recipe, root: Path, out: Path, work: Path, progress: Progress) -> dict[str, Any]:
+    """Copies a pretrained teacher's checked files, or trains a new one."""
+    from edgeattn.models.new import new_teacher
+    from edgeattn.models.teacher import fetch_teacher
+
+    if isinstance(recipe.model, NewViT):
+        return new_teacher(recipe.model, recipe, root, out, work, progress)
+    digest = fetch_teacher(recipe.model, root, out)
+    return {"digest": digest, "note": f"{recipe.model.source}, {digest[7:19]}"}
+
+
+def data(recipe: Recipe, root: Path, teacher: Path, out: Path) -> dict[str, Any]:
+    """Encodes what is learned from and what is held out: train.npz and eval.npz."""
+    from edgeattn.data.load import load_rows
+
+    task = make_task(recipe, teacher)
+    learn, held_out = load_rows(recipe.data.train, root), load_rows(recipe.data.eval, root)
+    longest = recipe.distill.max_length if recipe.distill else None
+    train = task.encode(learn, held_out=False, max_length=longest)
+    evaluation = task.encode(held_out, held_out=True)
+    shared = task.overlap(train, evaluation)
+    count = len(evaluation[task.inputs[0]])
+    if shared:
+        LOG.warning("%d of %d held-out samples are in the training data too", shared, count)
+    save(out / "train.npz", train)
+    save(out / "eval.npz", evaluation)
+    return {"train": len(train[task.inputs[0]]), "eval": count, "shared": shared}
+
+
+def student(recipe: Recipe, device: DeviceProfile, teacher: Path, data: Path, out: Path) -> dict[str, Any]:
+    """Puts the plan's variants into a copy of the teacher; nothing is trained yet.
+
+    What later stages would refuse is refused here, before the training. Raises RecipeError and ModelError.
+    """
+    from edgeattn.convert import convert, find_layers, make_plan
+    from edgeattn.models.student import save_student
+    from edgeattn.models.teacher import load_teacher
+
+    task = make_task(recipe, teacher)
+    model = load_teacher(teacher, task, extend_positions=positions(recipe))
+    evaluation = load(data / "eval.npz")
+    example = task.example(evaluation)
+    _foresee(recipe, device, task, model.config, evaluation)
+    layers = len(find_layers(model, example))
+    plan = make_plan(recipe.attention, layers)
+    dense = task.run(task.exportable(model), evaluation)
+    convert(model, plan, example)
+    save_student(model, plan, out)
+    values = scores(task, task.run(task.exportable(model), evaluation), dense, evaluation)
+    swapped = [choice.document() for choice in plan]
+    new = sum(choice["variant"] != "dense" for choice in swapped)
+    shown = ", ".join(f"{name} {value:.4f}" for name, value in values.items())
+    note = f"{new} of {layers} layers have new attention; untrained: {shown}"
+    return {"plan": swapped, "layers": layers, "scores": values, "note": note}
+
+
+def distil(
+    recipe: Recipe, teacher: Path, data: Path, student: Path, out: Path, work: Path, progress: Progress
+) -> dict[str, Any]:
+    """Trains the student; without a `distill` part it stays as it is."""
+    if recipe.distill is None:
+        shutil.copytree(student, out, dirs_exist_ok=True)
+        return {"phases": {}, "note": "the recipe has no distill part"}
+    from edgeattn.convert import plan_of
+    from edgeattn.distill import distill
+    from edgeattn.models.student import load_student, save_student
+    from edgeattn.models.teacher import load_teacher
+
+    task = make_task(recipe, teacher)
+    samples = load(data / "train.npz")
+    example = task.example(load(data / "eval.npz"))
+    model = load_student(student, task, example)
+    dense = load_teacher(teacher, task, extend_positions=positions(recipe))
+    facts = distill(model, dense, task, samples, recipe.distill, work, progress)
+    save_student(model, plan_of(model.config), out)
+    steps = " and ".join(f"{phase['steps']} steps of {name}" for name, phase in facts.items())
+    return {"phases": facts, "note": steps or "nothing to train"}
+
+
+def _foresee(recipe: Recipe, device: DeviceProfile, task: Task, config: Any, evaluation: dict[str, Any]) -> None:
+    opset_of(recipe, device)
+    precisions_of(recipe, device)
+    task_spec(recipe, evaluation)
+    bench_spec(recipe, sequence=task.has_sequence, limit=getattr(config, "max_position_embeddings", None))

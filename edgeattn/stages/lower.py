@@ -1,0 +1,136 @@
+"""The stages that make engines of a student and its teacher: export, quantize and build."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgeattn.bundle import TensorSpec
+from edgeattn.devices import DeviceProfile
+from edgeattn.progress import Progress
+from edgeattn.recipe.schema import Recipe
+from edgeattn.runtimes import RUNTIMES
+from edgeattn.stages.evidence import bench_spec, load, save_evidence, scores, task_spec
+from edgeattn.stages.learn import make_task, positions
+from edgeattn.stages.target import lowering, opset_of, precisions_of, require_runtime
+from edgeattn.store import write_json
+
+if TYPE_CHECKING:
+    from edgeattn.tasks import Task
+
+_FUSED_DENSE = "com.microsoft::MultiHeadAttention"
+
+
+def export(
+    recipe: Recipe,
+    device: DeviceProfile,
+    teacher: Path,
+    data: Path,
+    student: Path,
+    out: Path,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Writes the efficient graph, the dense graph of the same teacher plain and fused, and their golden arrays."""
+    from edgeattn.convert import convert
+    from edgeattn.export import check_graph, rewrite, save
+    from edgeattn.export import export as to_onnx
+    from edgeattn.models.student import load_student
+    from edgeattn.models.teacher import load_teacher
+
+    task = make_task(recipe, teacher)
+    evaluation = load(data / "eval.npz")
+    example = task.example(evaluation)
+    opset = opset_of(recipe, device)
+    efficient = load_student(student, task, example)
+    dense = load_teacher(teacher, task, extend_positions=positions(recipe))
+    models = {"student": efficient, "teacher": dense}
+    outputs = {who: task.run(task.exportable(model), evaluation) for who, model in models.items()}
+    convert(dense, (), example)
+    limit = getattr(dense.config, "max_position_embeddings", None)
+    forms = {"efficient": (efficient, frozenset[str]()), "dense": (dense, frozenset[str]())}
+    if lowering(device)["runtime"] == "onnxruntime":
+        forms["dense-fused"] = (dense, frozenset({_FUSED_DENSE}))
+    facts: dict[str, Any] = {"opset": opset, "graphs": {}, "max_length": limit, "sequence": task.has_sequence}
+    for done, (name, (model, operators)) in enumerate(forms.items()):
+        progress.update(done, len(forms), graph=name)
+        graph, manifest = to_onnx(
+            task.exportable(model), example, task.dynamic_dims(),
+            opset=opset, max_length=limit, operators=operators,
+        )  # fmt: skip
+        fired = rewrite(graph)
+        save(graph, out / f"{name}.onnx")
+        facts["graphs"][name] = {**check_graph(out / f"{name}.onnx"), "rewrites": fired}
+        if name == "efficient":
+            write_json(out / "export.json", manifest)
+    efficient.config.save_pretrained(out)
+    for file in task.processor_files(teacher):
+        shutil.copyfile(file, out / file.name)
+    save_evidence(task, evaluation, outputs, out)
+    facts["scores"] = scores(task, outputs["student"], outputs["teacher"], evaluation)
+    facts["inputs"], facts["outputs"] = _tensors(task, evaluation, outputs["student"])
+    nodes = facts["graphs"]["efficient"]["nodes"]
+    return {**facts, "note": f"opset {opset}, {nodes} nodes"}
+
+
+def build(
+    recipe: Recipe,
+    device: DeviceProfile,
+    graphs: Path,
+    facts: dict[str, Any],
+    out: Path,
+    work: Path,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Quantizes and builds every form of both models, measures them, and keeps the best right one of each."""
+    from edgeattn.bench.inputs import bench_feeds
+    from edgeattn.quantize import Candidate, choose, quantize
+
+    runtime = require_runtime(device)
+    precisions = precisions_of(recipe, device)
+    inputs = tuple(TensorSpec.model_validate_json(text) for text in facts["inputs"])
+    evaluation = load(graphs / "eval.npz")
+    task = task_spec(recipe, evaluation)
+    spec = bench_spec(recipe, sequence=facts["sequence"], limit=facts["max_length"])
+    longest = max(spec.lengths) if spec.lengths else None
+    feeds = bench_feeds(inputs, evaluation, length=longest, batch_size=spec.batch_size, count=4)
+    work = work / "candidates"
+    shutil.rmtree(work, ignore_errors=True)  # of a run that was killed
+    why: dict[str, Any] = {}
+    for side, forms in (("efficient", ["efficient"]), ("dense", ["dense", "dense-fused"])):
+        candidates: list[Candidate] = []
+        for form in (form for form in forms if form in facts["graphs"]):
+            for precision in precisions:
+                name = f"{form} {precision}"
+                progress.update(len(candidates), len(forms) * len(precisions), building=name)
+                folder = work / name.replace(" ", "-")
+                folder.mkdir(parents=True)
+                graph = folder / ("model.onnx" if side == "efficient" else "dense.onnx")
+                quantize(graphs / f"{form}.onnx", graph, precision, device.cpu)
+                engine = folder / "engine" / side
+                engine.mkdir(parents=True)
+                RUNTIMES[runtime].build(graph, engine, precision=precision, feeds=feeds[0])
+                size = sum(file.stat().st_size for file in folder.glob("*.onnx*"))
+                candidates.append(Candidate(name, precision, folder, engine, size))
+        chosen, why[side] = choose(
+            candidates, runtime=runtime, inputs=inputs, evaluation=evaluation, task=task, feeds=feeds,
+            prefer=recipe.quantize.prefer, what=side,
+        )  # fmt: skip
+        why[side]["precision"] = chosen.precision
+        shutil.copytree(chosen.root, out, dirs_exist_ok=True)
+    why["measured_at"] = {"length": longest, "batch_size": spec.batch_size}
+    shutil.rmtree(work)
+    return {"runtime": runtime, "choice": why, "note": why["efficient"]["because"]}
+
+
+def _tensors(task: Task, evaluation: dict[str, Any], output: np.ndarray[Any, Any]) -> tuple[list[str], list[str]]:
+    dims = task.dynamic_dims()
+    inputs = []
+    for name in task.inputs:
+        shape = evaluation[name].shape
+        named = tuple(dims[name].get(axis, size) for axis, size in enumerate(shape))
+        inputs.append(TensorSpec(name=name, dtype=str(evaluation[name].dtype), dims=named).model_dump_json())
+    result = TensorSpec(name=task.output, dtype="float32", dims=("batch", *output.shape[1:]))
+    return inputs, [result.model_dump_json()]
