@@ -182,7 +182,7 @@ def _choice(choice: Mapping[str, Any]) -> str:
         if isinstance(made, Mapping):
             body += f"<h3>The {side} engine</h3>" + _paragraph(_plain(made.get("because")))
             rows = [row for row in made.get("candidates") or () if isinstance(row, Mapping)]
-            head = list(dict.fromkeys(["name", *(key for row in rows for key in row)]))
+            head = sorted(dict.fromkeys(key for row in rows for key in row), key=lambda key: key != "name")
             body += _table([key.replace("_", " ") for key in head], [[row.get(key) for key in head] for row in rows])
     return body + _facts((key.replace("_", " "), value) for key, value in others.items() if key not in _STAGES)
 
