@@ -8,23 +8,12 @@ from typing import Any
 
 from edgeattn import __version__, yamlfile
 from edgeattn.errors import RecipeError
-from edgeattn.recipe.references import findings, inside
+from edgeattn.recipe.references import findings
 from edgeattn.recipe.schema import SCHEMA_VERSION, Recipe
 from edgeattn.registry import did_you_mean
 from edgeattn.shipped import shipped
 from edgeattn.validation import combined, validate
 from edgeattn.yamlfile import Positions
-
-__all__ = [
-    "LoadedRecipe",
-    "Positions",
-    "find_recipe",
-    "inside",
-    "load_recipe",
-    "read_yaml",
-    "shipped_recipes",
-    "to_document",
-]
 
 
 @dataclass(frozen=True)
