@@ -198,25 +198,20 @@ def accuracy() -> list[Row]:
 
 
 def demo() -> list[Row]:
-    """What `make demo` runs, from an installed environment with an empty store, and then again."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+    """`make demo` in an installed environment with an empty store, and then again."""
+    with tempfile.TemporaryDirectory() as cache:
         times = []
-        for _ in range(2):
+        for _ in range(6):
             started = time.monotonic()
-            document = _compile([RECIPE], folder / "cache", folder / "bundle")
+            subprocess.run(["make", "demo"], cwd=REPOSITORY, env={**os.environ, "EDGEATTN_CACHE": cache}, check=True)
             times.append(time.monotonic() - started)
-        again = []
-        for _ in range(4):
-            started = time.monotonic()
-            _compile([RECIPE], folder / "cache", folder / "bundle")
-            again.append(time.monotonic() - started)
-    training = sum(phase["seconds"] for phase in document["manifest"]["choice"]["distill"].values())
-    second = statistics.median([times[1], *again])
+    manifest = json.loads((REPOSITORY / "build" / RECIPE / "bundle.json").read_text())
+    training = sum(phase["seconds"] for phase in manifest["choice"]["distill"].values())
+    again = statistics.median(times[1:])
     return [
         Row("make demo, installed", "wall time", times[0], "s", goal="<= 480", holds=times[0] <= 480),
         Row("make demo, installed", "distillation", training, "s", goal="<= 300", holds=training <= 300),
-        Row("the same compile again", "wall time", second, "s", goal="< 5", holds=second < 5),
+        Row("make demo again", "wall time", again, "s", goal="< 5", holds=again < 5),
     ]
 
 

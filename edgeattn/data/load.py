@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from datasets import Dataset, DatasetDict, load_dataset
 from datasets.exceptions import DatasetGenerationError
 
@@ -47,7 +48,8 @@ def load_rows(source: Source, root: Path) -> Dataset:
     if not len(rows):
         raise DataError("no rows", where=source.source, fix=_NO_ROWS)
     if source.limit:
-        rows = rows.select(range(min(source.limit, len(rows))))
+        # Spread evenly: the first so many would be of a few topics or classes in a set that is sorted by them.
+        rows = rows.select(np.linspace(0, len(rows) - 1, min(source.limit, len(rows))).astype(int))
     for column in rows.column_names:
         cells = rows.data.column(column)
         if cells.null_count:

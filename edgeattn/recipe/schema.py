@@ -148,7 +148,7 @@ class Source(Part):
         default=None, description="column names of a csv or tsv file without a header line"
     )
     quoting: bool = Field(default=True, description="false: quotation marks in csv or tsv are ordinary characters")
-    limit: Count | None = Field(default=None, description="take only so many samples")
+    limit: Count | None = Field(default=None, description="take only so many samples, spread evenly over all")
 
     @field_validator("names", mode="before")
     @classmethod

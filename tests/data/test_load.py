@@ -109,8 +109,8 @@ def test_a_row_without_its_text_is_refused_not_read_as_none(tmp_path):
     assert list(rows["text"]) == ["null", "None"]
 
 
-def test_a_limit_takes_the_first_rows(tmp_path):
-    assert list(written(tmp_path, "a.csv", CSV, columns=COLUMNS, limit=2)["text"]) == TEXTS[:2]
+def test_a_limit_takes_rows_spread_over_all(tmp_path):
+    assert list(written(tmp_path, "a.csv", CSV, columns=COLUMNS, limit=2)["text"]) == [TEXTS[0], TEXTS[-1]]
     assert len(written(tmp_path, "a.csv", CSV, columns=COLUMNS, limit=100)) == 4
 
 
