@@ -71,7 +71,7 @@ def distil() -> list[Row]:
             gemms.append(_gemm_flops())
             objective = Objective(student, loss)
             facts = train(
-                objective, Unpadded(samples, task), Path(folder) / f"work{attempt}",
+                "distillation", objective, Unpadded(samples, task), Path(folder) / f"work{attempt}",
                 steps=25, learning_rate=1e-5, batch_size=phase.batch_size, seed=attempt,
                 checkpoint_every=1000, by_length=True,
             )  # fmt: skip

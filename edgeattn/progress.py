@@ -26,28 +26,37 @@ class Progress:
         self._stream = stream or sys.stderr
         self._live = self._stream.isatty()
         self._stage = ""
-        self._started = self._shown = time.monotonic()
+        self._started = self._shown = self._updated = time.monotonic()
+        self._done = self._base = 0
 
     def stage(self, name: str, note: str = "") -> None:
         """A stage begins."""
         self._stage = name
-        self._started = time.monotonic()
+        self._started = self._updated = time.monotonic()
+        self._done = 0
         self._shown = self._started if not self._live else 0.0
         if self._live:
             self._draw(f"  {name:<10} {note}")
         else:
             self._line(f"{name}: {note or 'started'}")
 
-    def update(self, done: int, total: int, **facts: Any) -> None:
-        """The stage stands at `done` of `total`; facts are shown beside it, such as loss=0.12."""
+    def update(self, done: int, total: int, what: str = "", /, **facts: Any) -> None:
+        """The stage stands at `done` of `total` of `what`; facts are shown beside it, such as loss=0.12.
+
+        A stage may count several times, one after the other; the time left is that of the present count.
+        """
         now = time.monotonic()
+        if done <= self._done or self._done == 0:
+            # A new count. A resumed one starts in the middle: what was done before took none of this time.
+            self._started, self._base = self._updated, max(0, done - 1)
+        self._done, self._updated = done, now
         if now - self._shown < (_DRAW_EVERY_S if self._live else _LINE_EVERY_S) and done < total:
             return
         self._shown = now
-        spent = now - self._started
-        left = f", {duration(spent / done * (total - done))} left" if 0 < done < total else ""
+        each = (now - self._started) / max(1, done - self._base)
+        left = f", {duration(each * (total - done))} left" if 0 < done < total else ""
         shown = "".join(f", {key} {_plain(value)}" for key, value in facts.items())
-        text = f"{done}/{total}{shown}{left}"
+        text = f"{what} {done}/{total}{shown}{left}".lstrip()
         if self._live:
             filled = int(20 * done / max(total, 1))
             self._draw(f"  {self._stage:<10} [{'#' * filled}{'.' * (20 - filled)}] {text}")

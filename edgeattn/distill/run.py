@@ -59,6 +59,7 @@ def distill(
                 parameter.requires_grad_(True)
         _disable_dropout(student)
         facts[name] = train(
+            name,
             Objective(student, loss),
             data,
             work / name,
@@ -90,6 +91,7 @@ def train_classifier(
 
     steps_per_epoch = -(-len(samples["label"]) // spec.batch_size)
     facts = train(
+        "teacher",
         Objective(model, loss),
         Unpadded(samples, task, extra=("label",)),
         work,

@@ -58,7 +58,8 @@ class _NotFiniteError(ArithmeticError):
 class _Watch(TrainerCallback):
     """Progress, and a stop before a step with gradients that are not finite would spoil the weights."""
 
-    def __init__(self, objective: Objective, progress: Progress | None) -> None:
+    def __init__(self, phase: str, objective: Objective, progress: Progress | None) -> None:
+        self._phase = phase
         self._objective = objective
         self._progress = progress
         self._started = time.monotonic()
@@ -76,9 +77,8 @@ class _Watch(TrainerCallback):
             self._first = state.global_step - 1
         rate = (state.global_step - self._first) / (time.monotonic() - self._started)
         if self._progress:
-            self._progress.update(
-                state.global_step, state.max_steps, loss=self._objective.last, **{"steps/s": round(rate, 2)}
-            )
+            facts = {"loss": self._objective.last, "steps/s": round(rate, 2)}
+            self._progress.update(state.global_step, state.max_steps, self._phase, **facts)
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
@@ -87,6 +87,7 @@ class _Watch(TrainerCallback):
 
 
 def train(
+    phase: str,
     objective: Objective,
     samples: Unpadded,
     work: Path,
@@ -99,7 +100,7 @@ def train(
     by_length: bool,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Trains the objective's parameters that require gradients, for `steps` steps.
+    """Trains the objective's parameters that require gradients, for `steps` steps. phase: what to call it.
 
     Checkpoints go to `work`; where it holds some already, training goes on from the newest whole one.
     Returns {"steps", "resumed_from", "seconds", "tokens", "loss"}. Raises TrainingError where loss or gradients
@@ -109,7 +110,7 @@ def train(
     if resume is not None:
         before = json.loads((resume / _COMPLETE).read_text())
         objective.last, objective.tokens = before["loss"], before["tokens"]
-        LOG.info("%s goes on from its checkpoint at step %d of %d", work.name, before["step"], steps)
+        LOG.info("%s goes on from its checkpoint at step %d of %d", phase, before["step"], steps)
     arguments = TrainingArguments(
         output_dir=str(work),
         max_steps=steps,
@@ -137,7 +138,7 @@ def train(
         args=arguments,
         train_dataset=samples,
         data_collator=collate,
-        callbacks=[_Watch(objective, progress)],
+        callbacks=[_Watch(phase, objective, progress)],
     )
     trainer.remove_callback(PrinterCallback)
     started = time.monotonic()
