@@ -178,7 +178,11 @@ def test_children_end_with_an_interrupted_or_killed_parent(worker_targets, tmp_p
         f"worker.call('{worker_targets}:hang_with_grandchild', sys.argv[1], stage='build', timeout_s=60)"
     )
     parent = subprocess.Popen(
-        [sys.executable, "-c", code, str(pid_file)], start_new_session=True, stderr=subprocess.DEVNULL
+        [sys.executable, "-c", code, str(pid_file)],
+        start_new_session=True,
+        stderr=subprocess.DEVNULL,
+        # A shell starts its background jobs with SIGINT ignored, which children inherit, these tests among them.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     child, grandchild = pids_in(pid_file)
     os.killpg(parent.pid, how)
