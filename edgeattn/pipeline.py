@@ -87,7 +87,7 @@ def compile_recipe(
     )
     graphs = run(
         "export",
-        1,
+        2,
         reads={"export": document["export"], "model": document["model"], "runtime": stages.lowering(device)},
         inputs=[teacher, data, trained],
         libraries=(*_TORCH, "onnx", "onnxscript"),

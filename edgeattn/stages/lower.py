@@ -33,8 +33,11 @@ def export(
     out: Path,
     progress: Progress,
 ) -> dict[str, Any]:
-    """Writes the efficient graph, the dense graph of the same teacher plain and fused, and their golden arrays."""
-    from edgeattn.convert import convert
+    """Writes the efficient graph, the dense graph of the same teacher, and their golden arrays.
+
+    Where the runtime has a fused dense attention, a graph with dense layers is also written with that.
+    """
+    from edgeattn.convert import convert, find_layers, plan_of
     from edgeattn.export import check_graph, rewrite, save
     from edgeattn.export import export as to_onnx
     from edgeattn.models.student import load_student
@@ -53,6 +56,9 @@ def export(
     forms = {"efficient": (efficient, frozenset[str]()), "dense": (dense, frozenset[str]())}
     if lowering(device)["runtime"] == "onnxruntime":
         forms["dense-fused"] = (dense, frozenset({_FUSED_DENSE}))
+        new = [choice for choice in plan_of(efficient.config) if choice.variant != "dense"]
+        if len(new) < len(find_layers(efficient, example)):  # its other layers are dense
+            forms["efficient-fused"] = (efficient, frozenset({_FUSED_DENSE}))
     facts: dict[str, Any] = {"opset": opset, "graphs": {}, "max_length": limit, "sequence": task.has_sequence}
     for done, (name, (model, operators)) in enumerate(forms.items()):
         progress.update(done, len(forms), graph=name)
@@ -99,7 +105,7 @@ def build(
     work = work / "candidates"
     shutil.rmtree(work, ignore_errors=True)  # of a run that was killed
     why: dict[str, Any] = {}
-    for side, forms in (("efficient", ["efficient"]), ("dense", ["dense", "dense-fused"])):
+    for side, forms in (("efficient", ["efficient", "efficient-fused"]), ("dense", ["dense", "dense-fused"])):
         candidates: list[Candidate] = []
         for form in (form for form in forms if form in facts["graphs"]):
             for precision in precisions:
