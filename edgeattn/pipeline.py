@@ -41,7 +41,7 @@ def compile_recipe(
     recipe, root = loaded.recipe, loaded.root
     document = to_document(recipe)
     run = Runner(store, progress, fresh)
-    stages.require_runtime(device)
+    lowering = stages.lowering(device)
     check_replaceable(out)
     sources = [source_digest(source, root) for source in (recipe.data.train, recipe.data.eval)]
 
@@ -52,7 +52,6 @@ def compile_recipe(
         inputs=[stages.teacher_digest(recipe, root), *sources[:1]],
         libraries=_TORCH,
         build=lambda out, work: stages.teacher(recipe, root, out, work, progress),
-        note=lambda meta: meta["note"],
     )
     data = run(
         "data",
@@ -61,7 +60,6 @@ def compile_recipe(
         inputs=[teacher, *sources],
         libraries=("transformers", "datasets"),
         build=lambda out, work: stages.data(recipe, root, teacher.path, out),
-        note=lambda meta: f"{meta['train']} samples to learn from, {meta['eval']} held out",
     )
     student = run(
         "convert",
@@ -74,7 +72,6 @@ def compile_recipe(
         inputs=[teacher, data],
         libraries=_TORCH,
         build=lambda out, work: stages.student(recipe, device, teacher.path, data.path, out),
-        note=lambda meta: meta["note"],
     )
     trained = run(
         "distill",
@@ -83,16 +80,14 @@ def compile_recipe(
         inputs=[teacher, data, student],
         libraries=(*_TORCH, "accelerate"),
         build=lambda out, work: stages.distil(recipe, teacher.path, data.path, student.path, out, work, progress),
-        note=lambda meta: meta["note"],
     )
     graphs = run(
         "export",
         2,
-        reads={"export": document["export"], "model": document["model"], "runtime": stages.lowering(device)},
+        reads={"export": document["export"], "model": document["model"], "runtime": lowering},
         inputs=[teacher, data, trained],
         libraries=(*_TORCH, "onnx", "onnxscript"),
         build=lambda out, work: stages.export(recipe, device, teacher.path, data.path, trained.path, out, progress),
-        note=lambda meta: meta["note"],
     )
     engines = run(
         "build",
@@ -106,7 +101,6 @@ def compile_recipe(
         inputs=[graphs],
         libraries=("onnxruntime",),
         build=lambda out, work: stages.build(recipe, device, graphs.path, graphs.meta, out, work, progress),
-        note=lambda meta: meta["note"],
     )
     made = run(
         "bundle",
@@ -116,7 +110,6 @@ def compile_recipe(
         build=lambda out, work: stages.assemble(
             recipe, document, device, teacher, student, trained, graphs, engines, out
         ),
-        note=lambda meta: meta["note"],
     )
     verified = run(
         "verify",
@@ -125,7 +118,6 @@ def compile_recipe(
         inputs=[made],
         libraries=("onnxruntime",),
         build=lambda out, work: stages.verify(made.path, out),
-        note=lambda meta: meta["note"],
     )
     timed = run(
         "bench",
@@ -134,7 +126,6 @@ def compile_recipe(
         inputs=[made, verified],
         libraries=("onnxruntime",),
         build=lambda out, work: stages.bench(made.path, out, work, progress),
-        note=lambda meta: meta["note"],
     )
     with tempfile.TemporaryDirectory(prefix="edgeattn-") as folder:
         staged = Path(folder) / "bundle"

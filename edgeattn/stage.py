@@ -36,9 +36,8 @@ class Runner:
         inputs: Sequence[Artifact | str] = (),
         libraries: Sequence[str] = (),
         build: Callable[[Path, Path], dict[str, Any]],
-        note: Callable[[dict[str, Any]], str] = lambda meta: "",
     ) -> Artifact:
-        """The stage's artifact; see `Store.run`. note: a few words on its meta for the terminal."""
+        """The stage's artifact; see `Store.run`. Of its meta, "note" is a few words for the terminal."""
         started = time.monotonic()
         self.progress.stage(name)
         artifact = self.store.run(
@@ -50,5 +49,5 @@ class Runner:
             build=build,
             fresh=self.fresh,
         )
-        self.progress.finish(name, time.monotonic() - started, cached=artifact.cached, note=note(artifact.meta))
+        self.progress.finish(name, time.monotonic() - started, cached=artifact.cached, note=artifact.meta["note"])
         return artifact

@@ -95,20 +95,21 @@ def _metrics(
     values = {} if broken else score(task.kind, ours, evaluation)
     document: dict[str, Any] = {}
     for metric in task.metrics:
-        value, reference = _known(values.get(metric.name)), _known(teacher.get(metric.name))
+        value, reference = known(values.get(metric.name)), known(teacher.get(metric.name))
         floor = passed = None
         if metric.name == task.accept_metric:
             floor = floor_of(reference, task.accept_of_teacher, metric.higher_is_better)
             passed = holds(value, floor, metric.higher_is_better)
             if not passed:
-                reasons.append(f"{metric.name} is {_text(value)}, its floor is {_text(floor)}")
+                reasons.append(f"{metric.name} is {shown(value)}, its floor is {shown(floor)}")
         document[metric.name] = {"value": value, "teacher": reference, "floor": floor, "passed": passed}
     if task.accept_metric not in document:
         reasons.append(f"{task.accept_metric}, which the bundle is accepted by, is no metric of its task")
     return document
 
 
-def _known(value: float | None) -> float | None:
+def known(value: float | None) -> float | None:
+    """`value`, or None where it is not a number."""
     return None if value is None or not math.isfinite(value) else value
 
 
@@ -128,5 +129,6 @@ def holds(value: float | None, floor: float | None, higher_is_better: bool) -> b
     return value >= floor if higher_is_better else value <= floor
 
 
-def _text(value: float | None) -> str:
+def shown(value: float | None) -> str:
+    """A metric for a reader."""
     return "n/a" if value is None else f"{value:.4f}"

@@ -80,6 +80,13 @@ def emit(document: Any, as_json: bool, human: Callable[[], None]) -> None:
         human()
 
 
+def list_described(rows: list[dict[str, str]]) -> None:
+    """Print a line a row: its name and its description."""
+    width = max((len(row["name"]) for row in rows), default=0)
+    for row in rows:
+        click.echo(plain(f"{row['name']:<{width}}  {row['description']}"))
+
+
 def json_option(command: F) -> F:
     """`--json`, handed to the command as `as_json`."""
     return click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")(command)

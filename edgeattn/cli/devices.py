@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgeattn.cli.console import Group, common_options, emit, plain
+from edgeattn.cli.console import Group, common_options, emit, list_described, plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,12 +25,7 @@ def command(ctx: click.Context, as_json: bool) -> None:
 
     rows = [{"name": name, "description": load_device(name).description} for name in device_names()]
 
-    def human() -> None:
-        width = max((len(row["name"]) for row in rows), default=0)
-        for row in rows:
-            click.echo(plain(f"{row['name']:<{width}}  {row['description']}"))
-
-    emit(rows, as_json, human)
+    emit(rows, as_json, lambda: list_described(rows))
 
 
 @command.command("show", short_help="Print the profile of a device.")

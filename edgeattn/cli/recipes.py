@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 import edgeattn
-from edgeattn.cli.console import Group, common_options, emit, plain
+from edgeattn.cli.console import Group, common_options, emit, list_described, plain
 
 _TASKS = ("text-embedding", "image-classification")
 
@@ -29,12 +29,7 @@ def command(ctx: click.Context, as_json: bool) -> None:
         description = document.get("description", "") if isinstance(document, dict) else ""
         rows.append({"name": name, "description": str(description)})
 
-    def human() -> None:
-        width = max((len(row["name"]) for row in rows), default=0)
-        for row in rows:
-            click.echo(plain(f"{row['name']:<{width}}  {row['description']}"))
-
-    emit(rows, as_json, human)
+    emit(rows, as_json, lambda: list_described(rows))
 
 
 @command.command("show", short_help="Print a recipe as it is written.")

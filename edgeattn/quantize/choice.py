@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from edgeattn.bench.accuracy import floor_of, holds
+from edgeattn.bench.accuracy import floor_of, holds, known, shown
 from edgeattn.bench.compare import quick_compare
 from edgeattn.bench.inputs import Arrays, one_by_one, save_feeds
 from edgeattn.bench.leg import Engine, Leg
@@ -74,7 +73,7 @@ def choose(
         best = max(rows, key=lambda row: (row[task.accept_metric] or 0.0) * (1 if higher else -1))
         raise VerificationError(
             f"no form of the {what} model keeps the accuracy floor: the best, {best['name']}, has "
-            f"{task.accept_metric} {_text(best[task.accept_metric])}, the floor is {_text(floor)}",
+            f"{task.accept_metric} {shown(best[task.accept_metric])}, the floor is {shown(floor)}",
             where="quantize",
             fix="distil for more steps, keep some layers dense, or lower accept.of_teacher",
         )
@@ -97,8 +96,8 @@ def _why(row: dict[str, Any], rows: list[dict[str, Any]], measure: str, floor: f
         if other is row:
             continue
         if not other["within_floor"]:
-            value = _text(other[task.accept_metric])
-            parts.append(f"{other['name']} fails the floor ({task.accept_metric} {value}, the floor is {_text(floor)})")
+            value = shown(other[task.accept_metric])
+            parts.append(f"{other['name']} fails the floor ({task.accept_metric} {value}, the floor is {shown(floor)})")
         else:
             ratio = other[measure] / row[measure]
             verdict = f"{word} than {other['name']} by {ratio:.2f}" if ratio >= 1 else (
@@ -124,9 +123,4 @@ def _accuracy(
     outputs = {name: np.concatenate([answer[name] for answer in answers]) for name in answers[0]}
     if not all(np.isfinite(array).all() for array in outputs.values()):
         return None
-    value = score(task.kind, outputs, dict(evaluation)).get(task.accept_metric)
-    return None if value is None or math.isnan(value) else value
-
-
-def _text(value: float | None) -> str:
-    return "n/a" if value is None else f"{value:.4f}"
+    return known(score(task.kind, outputs, dict(evaluation)).get(task.accept_metric))

@@ -7,7 +7,7 @@ made, small enough for JSON, with a `note` for the terminal.
 from edgeattn.stages.learn import data, distil, student, teacher, teacher_digest
 from edgeattn.stages.lower import build, export
 from edgeattn.stages.ship import assemble, bench, record, verify
-from edgeattn.stages.target import lowering, require_runtime
+from edgeattn.stages.target import lowering
 
 __all__ = [
     "assemble",
@@ -18,7 +18,6 @@ __all__ = [
     "export",
     "lowering",
     "record",
-    "require_runtime",
     "student",
     "teacher",
     "teacher_digest",

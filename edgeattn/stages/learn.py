@@ -72,7 +72,9 @@ def data(recipe: Recipe, root: Path, teacher: Path, out: Path) -> dict[str, Any]
         LOG.warning("%d of %d held-out samples are in the training data too", shared, count)
     save(out / "train.npz", train)
     save(out / "eval.npz", evaluation)
-    return {"train": len(train[task.inputs[0]]), "eval": count, "shared": shared}
+    learned = len(train[task.inputs[0]])
+    note = f"{learned} samples to learn from, {count} held out"
+    return {"train": learned, "eval": count, "shared": shared, "note": note}
 
 
 def student(recipe: Recipe, device: DeviceProfile, teacher: Path, data: Path, out: Path) -> dict[str, Any]:

@@ -15,13 +15,11 @@ from edgeattn.recipe.schema import Recipe
 from edgeattn.runtimes import RUNTIMES
 from edgeattn.stages.evidence import bench_spec, load, save_evidence, scores, task_spec
 from edgeattn.stages.learn import make_task, positions
-from edgeattn.stages.target import lowering, opset_of, precisions_of, require_runtime
+from edgeattn.stages.target import opset_of, precisions_of, supported
 from edgeattn.store import write_json
 
 if TYPE_CHECKING:
     from edgeattn.tasks import Task
-
-_FUSED_DENSE = "com.microsoft::MultiHeadAttention"
 
 
 def export(
@@ -37,6 +35,7 @@ def export(
 
     Where the runtime has a fused dense attention, a graph with dense layers is also written with that.
     """
+    from edgeattn.attention.dense import FUSED
     from edgeattn.convert import convert, find_layers, plan_of
     from edgeattn.export import check_graph, rewrite, save
     from edgeattn.export import export as to_onnx
@@ -54,11 +53,11 @@ def export(
     convert(dense, (), example)
     limit = getattr(dense.config, "max_position_embeddings", None)
     forms = {"efficient": (efficient, frozenset[str]()), "dense": (dense, frozenset[str]())}
-    if lowering(device)["runtime"] == "onnxruntime":
-        forms["dense-fused"] = (dense, frozenset({_FUSED_DENSE}))
+    if supported(device).name == "onnxruntime":
+        forms["dense-fused"] = (dense, frozenset({FUSED}))
         new = [choice for choice in plan_of(efficient.config) if choice.variant != "dense"]
         if len(new) < len(find_layers(efficient, example)):  # its other layers are dense
-            forms["efficient-fused"] = (efficient, frozenset({_FUSED_DENSE}))
+            forms["efficient-fused"] = (efficient, frozenset({FUSED}))
     facts: dict[str, Any] = {"opset": opset, "graphs": {}, "max_length": limit, "sequence": task.has_sequence}
     for done, (name, (model, operators)) in enumerate(forms.items()):
         progress.update(done, len(forms), graph=name)
@@ -94,7 +93,7 @@ def build(
     from edgeattn.bench.inputs import bench_feeds
     from edgeattn.quantize import Candidate, choose, quantize
 
-    runtime = require_runtime(device)
+    runtime = supported(device).name
     precisions = precisions_of(recipe, device)
     inputs = tuple(TensorSpec.model_validate_json(text) for text in facts["inputs"])
     evaluation = load(graphs / "eval.npz")
@@ -107,19 +106,19 @@ def build(
     why: dict[str, Any] = {}
     for side, forms in (("efficient", ["efficient", "efficient-fused"]), ("dense", ["dense", "dense-fused"])):
         candidates: list[Candidate] = []
-        for form in (form for form in forms if form in facts["graphs"]):
-            for precision in precisions:
-                name = f"{form} {precision}"
-                progress.update(len(candidates), len(forms) * len(precisions), building=name)
-                folder = work / name.replace(" ", "-")
-                folder.mkdir(parents=True)
-                graph = folder / ("model.onnx" if side == "efficient" else "dense.onnx")
-                quantize(graphs / f"{form}.onnx", graph, precision, device.cpu)
-                engine = folder / "engine" / side
-                engine.mkdir(parents=True)
-                RUNTIMES[runtime].build(graph, engine, precision=precision, feeds=feeds[0])
-                size = sum(file.stat().st_size for file in folder.glob("*.onnx*"))
-                candidates.append(Candidate(name, precision, folder, engine, size))
+        wanted = [(form, precision) for form in forms if form in facts["graphs"] for precision in precisions]
+        for done, (form, precision) in enumerate(wanted):
+            name = f"{form} {precision}"
+            progress.update(done, len(wanted), building=name)
+            folder = work / name.replace(" ", "-")
+            folder.mkdir(parents=True)
+            graph = folder / ("model.onnx" if side == "efficient" else "dense.onnx")
+            quantize(graphs / f"{form}.onnx", graph, precision, device.cpu)
+            engine = folder / "engine" / side
+            engine.mkdir(parents=True)
+            RUNTIMES[runtime].build(graph, engine, precision=precision, feeds=feeds[0])
+            size = sum(file.stat().st_size for file in folder.glob("*.onnx*"))
+            candidates.append(Candidate(name, precision, folder, engine, size))
         chosen, why[side] = choose(
             candidates, runtime=runtime, inputs=inputs, evaluation=evaluation, task=task, feeds=feeds,
             prefer=recipe.quantize.prefer, what=side,
