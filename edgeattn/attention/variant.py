@@ -24,6 +24,7 @@ class Shape:
     heads: int
     head_dim: int
     scaling: float  # the factor that the model's own dense attention multiplies q k^T with
+    causal: bool = False  # a token sees itself and what came before it, and nothing else
 
 
 @dataclass(frozen=True)
@@ -34,10 +35,14 @@ class Cost:
     bytes: int
 
 
+State = tuple[Tensor, ...]  # what a causal variant carries from token to token; its size does not grow
+
+
 class Variant(nn.Module):
     """An attention: q, k, v in, mixed v out.
 
-    A subclass is one file: its options, the plain form `reference`, the fast `forward`, what it costs.
+    A subclass is one file: its options, the plain form `reference`, the fast `forward`, what it costs. Whether its
+    layer is causal stands in `shape.causal`; a variant that can be causal computes what that says, and has a `step`.
     """
 
     name: ClassVar[str]
@@ -45,6 +50,8 @@ class Variant(nn.Module):
     source: ClassVar[str]  # paper and equation
     bidirectional: ClassVar[bool] = True
     causal: ClassVar[bool] = False
+    cross: ClassVar[bool] = False  # keys and values may be those of another sequence, of another length
+    operators: ClassVar[frozenset[str]] = frozenset()  # fused operators of runtimes that it can lower to, if allowed
 
     def __init__(self, shape: Shape, options: VariantOptions) -> None:
         super().__init__()
@@ -62,6 +69,17 @@ class Variant(nn.Module):
     @abstractmethod
     def forward(self, q: Tensor, k: Tensor, v: Tensor, key_mask: Tensor | None = None) -> Tensor:
         """The fast form. Shapes as in `reference`; the result has the dtype of v."""
+
+    def initial_state(self, batch: int, value_dim: int) -> State:
+        """What `step` is given before the first token, fp32. Causal variants only."""
+        raise TypeError(f"{self.name} has no recurrent step")
+
+    def step(self, q: Tensor, k: Tensor, v: Tensor, state: State) -> tuple[Tensor, State]:
+        """One token more of a causal layer: what `forward` gives for the last token of the sequence so far.
+
+        q, k: [B, H, 1, D]   v: [B, H, 1, Dv]   returns [B, H, 1, Dv] and the next state, of the same shapes
+        """
+        raise TypeError(f"{self.name} has no recurrent step")
 
     @classmethod
     @abstractmethod

@@ -84,7 +84,7 @@ def test_layers_are_found_in_order_with_their_shapes():
     model, feeds = tiny_models.make("llama", num_key_value_heads=1)
     layers = find_layers(model, feeds)
     assert [layer.name for layer in layers] == [f"layers.{i}.self_attn" for i in range(3)]
-    assert [(layer.shape.heads, layer.shape.head_dim, layer.causal, layer.cross) for layer in layers] == [
+    assert [(layer.shape.heads, layer.shape.head_dim, layer.shape.causal, layer.cross) for layer in layers] == [
         (2, 8, True, False)
     ] * 3
 
@@ -161,7 +161,7 @@ def test_wrong_rules_are_refused(layers, message):
 
 def test_a_layer_out_of_range_is_refused():
     model, feeds = tiny_models.make("bert")
-    with pytest.raises(ModelError, match=r"^layer 3 does not exist: the model has 3 attention layers$"):
+    with pytest.raises(ModelError, match=r"^layer 3 does not exist: the model has 3 attention layers, 0 to 2$"):
         convert(model, (Choice(3, "hedgehog", {}),), feeds)
 
 

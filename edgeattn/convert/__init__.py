@@ -1,0 +1,26 @@
+"""Puts the variants of a plan into a model, whatever its architecture, with no code per architecture.
+
+Layers are found by running the model once and noting which modules call `attend`, which every attention layer does:
+those of Hugging Face models through `AttentionInterface`.
+"""
+
+from edgeattn.convert.attend import Layer, transfer_losses
+from edgeattn.convert.interface import IMPLEMENTATION
+from edgeattn.convert.plan import PLAN_KEY, Choice, Plan, make_plan, plan_of
+from edgeattn.convert.swap import convert, find_layers, fitting, obstacle, variants
+
+__all__ = [
+    "IMPLEMENTATION",
+    "PLAN_KEY",
+    "Choice",
+    "Layer",
+    "Plan",
+    "convert",
+    "find_layers",
+    "fitting",
+    "make_plan",
+    "obstacle",
+    "plan_of",
+    "transfer_losses",
+    "variants",
+]

@@ -1,0 +1,58 @@
+"""Plan: which layer gets which variant."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from edgeattn.errors import ModelError, RecipeError
+
+PLAN_KEY = "edgeattn"  # the entry of a student's config that holds its plan
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The variant of one layer."""
+
+    layer: int
+    variant: str
+    options: Mapping[str, bool | int | float | str]
+
+    def document(self) -> dict[str, Any]:
+        return {"layer": self.layer, "variant": self.variant, "options": dict(self.options)}
+
+
+Plan = tuple[Choice, ...]
+
+
+def make_plan(rules: Sequence[Any], layers: int) -> Plan:
+    """The plan that a recipe's attention rules mean for a model of `layers` layers.
+
+    Raises RecipeError for a layer that does not exist or that two rules claim.
+    """
+    chosen: dict[int, Choice] = {}
+    for position, rule in enumerate(rules):
+        for index in rule.indices(layers):
+            where = f"attention[{position}]"
+            if index >= layers:
+                raise RecipeError(
+                    f"layer {index} does not exist: the model has {layers} layers, 0 to {layers - 1}",
+                    where=where,
+                )
+            if index in chosen:
+                raise RecipeError(
+                    f"layer {index} has {chosen[index].variant} already",
+                    where=where,
+                    fix="name each layer once",
+                )
+            chosen[index] = Choice(index, rule.variant, rule.options)
+    return tuple(chosen[index] for index in sorted(chosen))
+
+
+def plan_of(config: Any) -> Plan:
+    """The plan in the config of a student. Raises ModelError where it has none."""
+    entry = getattr(config, PLAN_KEY, None)
+    if not entry:
+        raise ModelError("its config has no edgeattn plan", fix="give a folder that edgeattn wrote")
+    return tuple(Choice(**choice) for choice in entry["plan"])
