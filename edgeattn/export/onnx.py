@@ -21,6 +21,7 @@ from transformers import PreTrainedModel
 
 from edgeattn.attention.lowering import allow
 from edgeattn.errors import ToolError
+from edgeattn.export.opset import EXPORTED, lower_to_17
 
 # The lowest opset with Gelu as one operator; spelled out as Erf it costs ONNX Runtime 10 % of MiniLM at N = 512.
 PREFERRED_OPSET = 20
@@ -53,7 +54,7 @@ def export(
     config = OnnxConfig(
         dynamic=True,
         dynamic_shapes={key: {axis: named[name] for axis, name in axes.items()} for key, axes in dims.items()},
-        opset_version=opset,
+        opset_version=max(opset, EXPORTED),
         # Sizes that a variant computes, such as a window's number of blocks, are not proved to fit their ranges while
         # tracing, and the example's own must not be built in: that the graph is right at other lengths is tested.
         prefer_deferred_runtime_asserts_over_guards=True,
@@ -75,6 +76,8 @@ def export(
             fix="run again with -v for the exporter's own report",
         ) from error
     graph = exported.program
+    if opset < EXPORTED:
+        lower_to_17(graph)
     _name_dims(graph, dims)
     component = exported.components["model"]
     manifest = {
