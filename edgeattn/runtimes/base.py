@@ -31,6 +31,7 @@ class Runtime(Protocol):
     """
 
     name: str
+    operators: frozenset[str]  # fused ones beyond standard ONNX that its graphs may hold, as "domain::Name"
 
     def version(self) -> str | None:
         """The installed version; None when it is not installed."""

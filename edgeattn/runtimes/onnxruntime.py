@@ -82,6 +82,7 @@ class OnnxRuntime:
     """The runtime; see `edgeattn.runtimes.base.Runtime`."""
 
     name = "onnxruntime"
+    operators = frozenset({"com.microsoft::MultiHeadAttention", "com.microsoft::LinearAttention"})
 
     def version(self) -> str | None:
         """The installed version; None when it is not installed."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,10 +34,10 @@ def export(
 ) -> dict[str, Any]:
     """Writes the efficient graph, the dense graph of the same teacher, and their golden arrays.
 
-    Where the runtime has a fused dense attention, a graph with dense layers is also written with that.
+    What of their attention the runtime has as one operator is also written with that: which is faster is measured.
     """
-    from edgeattn.attention.dense import FUSED
-    from edgeattn.convert import convert, find_layers, plan_of
+    from edgeattn.attention.dense import Dense
+    from edgeattn.convert import convert, find_layers, variants
     from edgeattn.export import check_graph, rewrite, save
     from edgeattn.export import export as to_onnx
     from edgeattn.models.student import load_student
@@ -52,12 +53,16 @@ def export(
     outputs = {who: task.run(task.exportable(model), evaluation) for who, model in models.items()}
     convert(dense, (), example)
     limit = getattr(dense.config, "max_position_embeddings", None)
-    forms = {"efficient": (efficient, frozenset[str]()), "dense": (dense, frozenset[str]())}
-    if supported(device).name == "onnxruntime":
-        forms["dense-fused"] = (dense, frozenset({FUSED}))
-        new = [choice for choice in plan_of(efficient.config) if choice.variant != "dense"]
-        if len(new) < len(find_layers(efficient, example)):  # its other layers are dense
-            forms["efficient-fused"] = (efficient, frozenset({FUSED}))
+    fusible = {"efficient": frozenset().union(*(variant.operators for variant in variants(efficient)))}
+    if len(variants(efficient)) < len(find_layers(efficient, example)):  # its other layers are dense
+        fusible["efficient"] |= Dense.operators
+    fusible["dense"] = Dense.operators
+    known = RUNTIMES[supported(device).name].operators
+    forms = {
+        name: (model, operators)
+        for side, model in (("efficient", efficient), ("dense", dense))
+        for name, operators in _forms(side, fusible[side] & known)
+    }
     facts: dict[str, Any] = {"opset": opset, "graphs": {}, "max_length": limit, "sequence": task.has_sequence}
     for done, (name, (model, operators)) in enumerate(forms.items()):
         progress.update(done, len(forms), graph=name)
@@ -104,9 +109,10 @@ def build(
     work = work / "candidates"
     shutil.rmtree(work, ignore_errors=True)  # of a run that was killed
     why: dict[str, Any] = {}
-    for side, forms in (("efficient", ["efficient", "efficient-fused"]), ("dense", ["dense", "dense-fused"])):
+    for side in ("efficient", "dense"):
         candidates: list[Candidate] = []
-        wanted = [(form, precision) for form in forms if form in facts["graphs"] for precision in precisions]
+        forms = [form for form in facts["graphs"] if form.startswith(side)]
+        wanted = [(form, precision) for form in forms for precision in precisions]
         for done, (form, precision) in enumerate(wanted):
             name = f"{form} {precision}"
             progress.update(done, len(wanted), building=name)
@@ -128,6 +134,16 @@ def build(
     why["measured_at"] = {"length": longest, "batch_size": spec.batch_size}
     shutil.rmtree(work)
     return {"runtime": runtime, "choice": why, "note": why["efficient"]["because"]}
+
+
+def _forms(side: str, operators: frozenset[str]) -> Iterator[tuple[str, frozenset[str]]]:
+    """The plain form, the one with every fused operator, and where these are several, one with each alone."""
+    yield side, frozenset()
+    if operators:
+        yield f"{side}-fused", operators
+    if len(operators) > 1:
+        for operator in sorted(operators):
+            yield f"{side}-fused-{operator.rpartition(':')[2]}", frozenset({operator})
 
 
 def _tensors(task: Task, evaluation: dict[str, Any], output: np.ndarray[Any, Any]) -> tuple[list[str], list[str]]:

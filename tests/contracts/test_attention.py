@@ -206,7 +206,10 @@ def test_a_causal_variant_never_sees_the_future(name, options):
         torch.testing.assert_close(made(*later)[:, :, : t + 1], before[:, :, : t + 1], rtol=1e-6, atol=1e-6)
 
 
-@every_causal_case
+@pytest.mark.parametrize(
+    ("name", "options"), [(name, options) for name, options, causal in CASES if causal and name not in QUADRATIC],
+    ids=_id,
+)  # fmt: skip
 def test_step_by_step_is_the_whole_sequence_at_once(name, options):
     made = variant(name, options, causal=True)
     q, k, v = inputs(150, dv=5)
@@ -220,12 +223,13 @@ def test_step_by_step_is_the_whole_sequence_at_once(name, options):
     torch.testing.assert_close(made(q, k, v), expected, rtol=1e-4, atol=1e-4)
 
 
-@every_mode
-def test_only_a_causal_layer_has_a_step(name, causal):
-    made = variant(name, causal=causal)
-    if not type(made).causal:
-        with pytest.raises(TypeError, match=f"{name} has no recurrent step"):
-            made.initial_state(1, 8)
+@pytest.mark.parametrize("name", [name for name in ATTENTION if not ATTENTION[name].causal or name in QUADRATIC])
+def test_what_has_no_recurrent_step_says_so(name):
+    made = variant(name)
+    with pytest.raises(TypeError, match=f"^{name} has no recurrent step$"):
+        made.initial_state(1, 8)
+    with pytest.raises(TypeError, match=f"^{name} has no recurrent step$"):
+        made.step(*inputs(1), ())
 
 
 @every_cross_case
