@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,20 @@ class Row:
     ratio: float | None = None
     goal: str | None = None
     holds: bool | None = None
+
+
+def run_parts(name: str, parts: Mapping[str, Callable[[], list[Row]]], chosen: Sequence[str], notes: list[str]) -> None:
+    """Runs the chosen parts, or all, and records their rows beside those of the other parts' last runs."""
+    kept = RESULTS.parent.parent / "build" / f"{name}-parts.json"
+    found: dict[str, list[dict[str, Any]]] = json.loads(kept.read_text()) if kept.is_file() else {}
+    for part in chosen or parts:
+        print(f"-- {part}", flush=True)
+        found[part] = [vars(row) for row in parts[part]()]
+        for row in found[part]:
+            print("  ", {key: value for key, value in row.items() if value is not None}, flush=True)
+        kept.parent.mkdir(exist_ok=True)
+        kept.write_text(json.dumps(found))
+    print(record(name, [Row(**row) for part in parts for row in found.get(part, [])], notes))
 
 
 def record(name: str, rows: list[Row], notes: list[str]) -> Path:

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.record import Row, record
+from benchmarks.record import Row, run_parts
 from edgeattn.bench.compare import quick_compare
 from edgeattn.bench.statistics import ratio
 
@@ -257,7 +257,9 @@ def _models(folder: Path, positions: int | None = None) -> tuple[Any, Any, Any, 
     task = make_task(loaded.recipe, path)
     teacher, student = (load_teacher(path, task, extend_positions=positions) for _ in range(2))
     example = {"input_ids": _ids(2, 16), "attention_mask": _ones(2, 16)}
-    convert(student, make_plan(loaded.recipe.attention, len(find_layers(student, example))), example)
+    convert(
+        student, make_plan(loaded.recipe.attention, loaded.recipe.reduce, len(find_layers(student, example))), example
+    )
     return loaded.recipe, task, teacher, student, loaded.root
 
 
@@ -283,15 +285,6 @@ PARTS: dict[str, Callable[[], list[Row]]] = {
 
 
 def main(names: list[str]) -> None:
-    kept = REPOSITORY / "build" / "spine-parts.json"
-    parts: dict[str, list[dict[str, Any]]] = json.loads(kept.read_text()) if kept.is_file() else {}
-    for name in names or PARTS:
-        print(f"-- {name}", flush=True)
-        parts[name] = [vars(row) for row in PARTS[name]()]
-        for row in parts[name]:
-            print("  ", {key: value for key, value in row.items() if value is not None}, flush=True)
-        kept.parent.mkdir(exist_ok=True)
-        kept.write_text(json.dumps(parts))
     notes = [
         "Latency: medians of blocks in fresh processes of ONNX Runtime on the CPU, batch 1, all cores, "
         f"{SESSIONS} interleaved sessions; the ratio is the Hodges-Lehmann estimate over sessions.",
@@ -300,8 +293,7 @@ def main(names: list[str]) -> None:
         "STS-B: the redistributable subset, whose scores are not comparable with published full STS-B numbers; the "
         "student learns from the train sentences without their scores.",
     ]
-    rows = [Row(**row) for name in PARTS for row in parts.get(name, [])]
-    print(record("spine", rows, notes))
+    run_parts("spine", PARTS, names, notes)
 
 
 if __name__ == "__main__":

@@ -83,7 +83,7 @@ def compile_recipe(
     )
     graphs = run(
         "export",
-        2,
+        3,
         reads={"export": document["export"], "model": document["model"], "runtime": lowering},
         inputs=[teacher, data, trained],
         libraries=(*_TORCH, "onnx", "onnxscript"),
@@ -91,11 +91,12 @@ def compile_recipe(
     )
     engines = run(
         "build",
-        1,
+        2,
         reads={
             "quantize": document["quantize"],
             "accept": document["accept"],
             "bench": document["bench"],
+            "buckets": document["export"].get("buckets"),
             "device": device.model_dump(mode="json"),
         },
         inputs=[graphs],

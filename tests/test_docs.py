@@ -7,14 +7,14 @@ import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args, get_origin
 
 import click
 import pytest
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from edgeattn.attention import ATTENTION
+from edgeattn.attention import ATTENTION, REDUCERS
 from edgeattn.cli.main import COMMANDS, cli
 from edgeattn.recipe import Recipe, load_recipe
 
@@ -88,7 +88,7 @@ def keys(part: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldIn
         if key in ("data.eval", "distill.finetune"):  # said to have the same keys as the one before
             continue
         for inner in parts(field.annotation):
-            yield from keys(inner, f"{key}[]." if key == "attention" else f"{key}.")
+            yield from keys(inner, f"{key}[]." if key in ("attention", "reduce") else f"{key}.")
 
 
 def parts(annotation: Any) -> Iterator[type[BaseModel]]:
@@ -109,8 +109,8 @@ def default(field: FieldInfo) -> str:
 
 def schema_keys() -> dict[str, str]:
     found = {key: default(field) for key, field in keys(Recipe)}
-    for name in ATTENTION:
-        found |= {f"attention[].options.{key}": default(field) for key, field in keys(ATTENTION[name].Options)}
+    for name in REDUCERS:
+        found |= {f"reduce[].options.{key}": default(field) for key, field in keys(REDUCERS[name].Options)}
     return found
 
 
@@ -127,11 +127,41 @@ def test_every_key_of_a_recipe_is_explained_with_its_default() -> None:
     assert documented == actual
 
 
+def values(field: FieldInfo) -> str:
+    """What an option may be, as docs/attention.md writes it: "4 to 512", "even, 2 to 65536", "`1d` or `2d`"."""
+    if get_origin(field.annotation) is Literal:
+        *most, last = (f"`{choice}`" for choice in get_args(field.annotation))
+        return f"{', '.join(most)} or {last}"
+
+    def limit(name: str) -> Any:
+        return next((getattr(each, name) for each in field.metadata if hasattr(each, name)), None)
+
+    even = "even, " if limit("multiple_of") == 2 else ""
+    return f"{even}{limit('ge')} to {limit('le')}"
+
+
+def option_rows() -> list[str]:
+    """A row an option of an attention variant, from the code."""
+    return [
+        f"| `{name}.{key}` | {values(field)} | {default(field)} | {field.description} |"
+        for name in ATTENTION
+        for key, field in ATTENTION[name].Options.model_fields.items()
+    ]
+
+
+def test_every_variant_and_its_options_are_explained() -> None:
+    text = (ROOT / "docs" / "attention.md").read_text()
+    found = re.findall(r"^\| `\w+\.\w+` \|.*$", text, re.MULTILINE)
+    assert found == option_rows(), "docs/attention.md and the options in edgeattn/attention/ differ"
+    variants = re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)
+    assert sorted(variants) == sorted(ATTENTION)
+
+
 def test_every_variant_task_and_metric_is_named() -> None:
     from edgeattn.tasks import TASKS
 
     text = (ROOT / "docs" / "recipes.md").read_text()
-    names = [*ATTENTION, *TASKS, *(metric.name for name in TASKS for metric in TASKS[name].metrics)]
+    names = [*ATTENTION, *REDUCERS, *TASKS, *(metric.name for name in TASKS for metric in TASKS[name].metrics)]
     assert [name for name in names if f"`{name}`" not in text] == []
 
 

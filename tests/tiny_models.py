@@ -6,6 +6,7 @@ task = tiny_models.text_task(tmp_path)
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -23,10 +24,21 @@ VOCABULARY, WIDTH, HEADS, LENGTH = 48, 16, 2, 24
 _COMMON = {"vocab_size": VOCABULARY, "initializer_range": 0.4, "pad_token_id": 0}
 _TEXT = {**_COMMON, "hidden_size": WIDTH, "num_attention_heads": HEADS, "intermediate_size": 24, "layer_norm_eps": 1e-5}
 _CAUSAL = {"bos_token_id": 1, "eos_token_id": 2}
+_BARE = {key: value for key, value in _TEXT.items() if key not in ("vocab_size", "pad_token_id")}
+_IMAGE = {**_BARE, "image_size": 8, "patch_size": 2, "num_channels": 1}
+_ROTARY = {**{key: value for key, value in _TEXT.items() if key != "layer_norm_eps"}, **_CAUSAL}
+_CLIP_TEXT = {**_BARE, **_CAUSAL, "vocab_size": VOCABULARY, "max_position_embeddings": 32}
+_WHISPER = {
+    **_CAUSAL, "vocab_size": VOCABULARY, "pad_token_id": 0, "decoder_start_token_id": 1, "num_mel_bins": 4,
+    "d_model": WIDTH, "encoder_attention_heads": HEADS, "decoder_attention_heads": HEADS, "encoder_ffn_dim": 24,
+    "decoder_ffn_dim": 24, "max_source_positions": 12, "max_target_positions": 32, "suppress_tokens": None,
+    "begin_suppress_tokens": None,
+}  # fmt: skip
 
-# name -> (config class, model class, options of the config, option that holds the number of layers)
+# name -> (config class, model class, options of the config, options that hold the number of layers)
 _MODELS = {
     "bert": ("BertConfig", "BertModel", {**_TEXT, "max_position_embeddings": 32}, "num_hidden_layers"),
+    "roberta": ("RobertaConfig", "RobertaModel", {**_TEXT, "max_position_embeddings": 40}, "num_hidden_layers"),
     "distilbert": (
         "DistilBertConfig",
         "DistilBertModel",
@@ -46,15 +58,47 @@ _MODELS = {
         {**_TEXT, **_CAUSAL, "local_attention": 8, "cls_token_id": 1, "sep_token_id": 2},
         "num_hidden_layers",
     ),
-    "vit": (
-        "ViTConfig",
-        "ViTForImageClassification",
+    "vit": ("ViTConfig", "ViTForImageClassification", {**_IMAGE, "num_labels": 10}, "num_hidden_layers"),
+    "deit": ("DeiTConfig", "DeiTModel", _IMAGE, "num_hidden_layers"),
+    "dinov2": ("Dinov2Config", "Dinov2Model", {**_IMAGE, "mlp_ratio": 2}, "num_hidden_layers"),
+    "clip_text": ("CLIPTextConfig", "CLIPTextModel", _CLIP_TEXT, "num_hidden_layers"),
+    "clip_vision": ("CLIPVisionConfig", "CLIPVisionModel", _IMAGE, "num_hidden_layers"),
+    "clip": (
+        "CLIPConfig",
+        "CLIPModel",
+        {"text_config": _CLIP_TEXT, "vision_config": _IMAGE, "projection_dim": 8},
+        "text_config.num_hidden_layers vision_config.num_hidden_layers",
+    ),
+    "siglip": (
+        "SiglipConfig",
+        "SiglipModel",
+        {"text_config": {**_CLIP_TEXT, "projection_size": WIDTH}, "vision_config": _IMAGE},
+        "text_config.num_hidden_layers vision_config.num_hidden_layers",
+    ),
+    "whisper": ("WhisperConfig", "WhisperModel", _WHISPER, "encoder_layers decoder_layers"),
+    "whisper_encoder": ("WhisperConfig", "WhisperModel", _WHISPER, "encoder_layers decoder_layers"),
+    "wav2vec2": (
+        "Wav2Vec2Config",
+        "Wav2Vec2Model",
         {
-            **{key: value for key, value in _TEXT.items() if key not in ("vocab_size", "pad_token_id")},
-            "image_size": 8,
-            "patch_size": 2,
-            "num_channels": 1,
-            "num_labels": 10,
+            **_TEXT, "conv_dim": (8, 8), "conv_kernel": (4, 4), "conv_stride": (4, 4), "num_conv_pos_embeddings": 4,
+            "num_conv_pos_embedding_groups": 2, "num_feat_extract_layers": 2, "feat_extract_norm": "layer",
+            "do_stable_layer_norm": True, "mask_time_prob": 0.0,
+        },
+        "num_hidden_layers",
+    ),
+    "ast": (
+        "ASTConfig",
+        "ASTModel",
+        {**_BARE, "patch_size": 4, "max_length": 16, "num_mel_bins": 8, "frequency_stride": 2, "time_stride": 2},
+        "num_hidden_layers",
+    ),
+    "patchtst": (
+        "PatchTSTConfig",
+        "PatchTSTModel",
+        {
+            "num_input_channels": 3, "context_length": 24, "patch_length": 4, "patch_stride": 2, "d_model": WIDTH,
+            "num_attention_heads": HEADS, "ffn_dim": 24, "share_embedding": True,
         },
         "num_hidden_layers",
     ),
@@ -64,31 +108,40 @@ _MODELS = {
         {**_COMMON, **_CAUSAL, "n_embd": WIDTH, "n_head": HEADS, "n_positions": 32},
         "n_layer",
     ),
-    "llama": (
-        "LlamaConfig",
-        "LlamaModel",
-        {
-            **{key: value for key, value in _TEXT.items() if key != "layer_norm_eps"},
-            **_CAUSAL,
-            "num_key_value_heads": 1,
-        },
-        "num_hidden_layers",
-    ),
+    "llama": ("LlamaConfig", "LlamaModel", {**_ROTARY, "num_key_value_heads": 1}, "num_hidden_layers"),
+    "qwen3": ("Qwen3Config", "Qwen3Model", {**_ROTARY, "num_key_value_heads": 1, "head_dim": 8}, "num_hidden_layers"),
     "fnet": (
         "FNetConfig",
         "FNetModel",
         {key: value for key, value in _TEXT.items() if key != "num_attention_heads"},
         "num_hidden_layers",
     ),
-}
+    "bloom": ("BloomConfig", "BloomModel", {**_COMMON, "hidden_size": WIDTH, "n_head": HEADS}, "n_layer"),
+}  # fmt: skip
 NAMES = tuple(_MODELS)
 BIDIRECTIONAL = ("bert", "distilbert", "albert", "t5", "modernbert", "vit")
 CAUSAL = ("gpt2", "llama")
+_MASKLESS = ("fnet", "siglip")
+# What a model reads beside, or instead of, text: name -> shape of one sample.
+_SHAPES = {
+    **{name: {"pixel_values": (1, 8, 8)} for name in ("vit", "deit", "dinov2", "clip_vision", "clip", "siglip")},
+    **{name: {"input_features": (4, 24)} for name in ("whisper", "whisper_encoder")},
+    "ast": {"input_values": (16, 8)},
+    "patchtst": {"past_values": (24, 3)},
+}  # fmt: skip
+_TEXTLESS = ("vit", "deit", "dinov2", "clip_vision", "whisper_encoder", "ast", "patchtst")
 
 
 def config(name: str, layers: int = 3, **options: object) -> transformers.PreTrainedConfig:
     kind, _, fixed, count = _MODELS[name]
-    return getattr(transformers, kind)(**{**fixed, count: layers, **options})
+    given = copy.deepcopy({**fixed, **options})
+    for path in count.split():
+        *parents, key = path.split(".")
+        place = given
+        for parent in parents:
+            place = place[parent]
+        place.setdefault(key, layers)
+    return getattr(transformers, kind)(**given)
 
 
 def make(name: str, layers: int = 3, *, seed: int = 0, **options: object) -> tuple[PreTrainedModel, dict[str, Tensor]]:
@@ -98,17 +151,26 @@ def make(name: str, layers: int = 3, *, seed: int = 0, **options: object) -> tup
     for parameter in model.parameters():  # an attention that sees everything alike would hide what it computes
         if parameter.ndim > 1:
             torch.nn.init.normal_(parameter, std=0.4)
-    return model.eval(), feeds(name)
+    return (model.encoder if name == "whisper_encoder" else model).eval(), feeds(name)
 
 
 def feeds(name: str, lengths: tuple[int, ...] = (LENGTH, 9, 1), seed: int = 1) -> dict[str, Tensor]:
+    """A batch of `len(lengths)`; lengths count tokens, and fours of audio samples for wav2vec2."""
     generator = torch.Generator().manual_seed(seed)
-    if name == "vit":
-        return {"pixel_values": torch.rand(len(lengths), 1, 8, 8, generator=generator)}
+    found = {key: torch.rand(len(lengths), *shape, generator=generator) for key, shape in _SHAPES.get(name, {}).items()}
+    if name in _TEXTLESS:
+        return found
+    if name == "wav2vec2":
+        lengths = tuple(16 * length for length in lengths)
     shape = len(lengths), max(lengths)
     mask = (torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]).long()
-    found = {"input_ids": torch.randint(5, VOCABULARY, shape, generator=generator) * mask}
-    return found if name == "fnet" else {**found, "attention_mask": mask}
+    if name == "wav2vec2":
+        return {"input_values": torch.randn(shape, generator=generator) * mask, "attention_mask": mask}
+    ids = torch.randint(5, VOCABULARY, shape, generator=generator) * mask
+    if name == "whisper":
+        return {**found, "decoder_input_ids": ids, "decoder_attention_mask": mask}
+    found = {"input_ids": ids, **found}
+    return found if name in _MASKLESS else {**found, "attention_mask": mask}
 
 
 def real(hidden: Tensor, feeds: dict[str, Tensor]) -> Tensor:

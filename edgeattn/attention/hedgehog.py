@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from typing import ClassVar, Literal
+
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from edgeattn.attention.variant import Cost, Shape, Variant, VariantOptions, mask_for
+from edgeattn.attention.linear import Linear, mixing_bytes, mixing_flops, promoted
+from edgeattn.attention.variant import Cost, Shape, VariantOptions
 
-# Keeps a fully padded row at 0 / eps = 0. Features are positive and sum to 2, so no other row comes near it.
-_EPS = 1e-6
+# Of the exponent in the map "exp". A score is at most e^60 times features times tokens, which fp32 holds for a million
+# tokens; and at least twice the number of features, cosh being at least 1, so that no shift is needed against underflow
+# and none is taken: one of a key would not cancel, and a common one would have to see all keys, the future's too.
+_HIGHEST = 30.0
 
 
 class HedgehogOptions(VariantOptions):
@@ -19,55 +24,50 @@ class HedgehogOptions(VariantOptions):
         le=512,
         description="size of the learned projection, head_dim when absent; features are twice it",
     )
+    feature_map: Literal["softmax", "exp", "joint"] = Field(
+        "softmax",
+        description="of the learned projection and its negative: softmax of each, exp of each, softmax of both as one",
+    )
 
 
-class Hedgehog(Variant):
+class Hedgehog(Linear):
     """phi(x) = [softmax(W x), softmax(-W x)], attention = phi(q) (phi(k)^T v) / phi(q) (phi(k)^T 1).
 
     W is learned per head, one for queries and one for keys. Cost grows linearly with the sequence.
+    feature_map "exp" is the Hedgehog paper's [exp(W x), exp(-W x)], with W x held within 30 of 0; "joint" is
+    flash-linear-attention's softmax over [W x, -W x] at once, whose factor 2 is left to W.
     """
 
     name = "hedgehog"
-    Options = HedgehogOptions
+    Options: ClassVar[type[VariantOptions]] = HedgehogOptions
     source = (
         "Zhang et al. 2024, The Hedgehog & the Porcupine (arXiv 2402.04347), equation 6; "
         "softmax over features from Zhang et al. 2024, LoLCATs (arXiv 2410.10254), appendix A"
     )
+    options: HedgehogOptions
 
     def __init__(self, shape: Shape, options: HedgehogOptions) -> None:
         super().__init__(shape, options)
-        features = options.feature_dim or shape.head_dim
-        start = _identity_like(shape.head_dim, features) * shape.scaling**0.5
+        projected = options.feature_dim or shape.head_dim
+        self.size = 2 * projected
+        start = identity_like(shape.head_dim, projected) * shape.scaling**0.5
         self.query_map = nn.Parameter(start.repeat(shape.heads, 1, 1))  # [H, D, F]
         self.key_map = nn.Parameter(start.repeat(shape.heads, 1, 1))
 
-    def features(self, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-        """x: [B, H, N, D], weight: [H, D, F] -> the two positive halves of the features, each [B, H, N, F], fp32."""
-        projected = (x @ weight.to(x.dtype)).float()
-        return projected.softmax(-1), (-projected).softmax(-1)
+    def query(self, x: Tensor) -> Tensor:
+        return x @ self.query_map.to(x.dtype)
 
-    def reference(self, q: Tensor, k: Tensor, v: Tensor, key_mask: Tensor | None = None) -> Tensor:
-        query = torch.cat(self.features(q.float(), self.query_map), dim=-1)
-        key = torch.cat(self.features(k.float(), self.key_map), dim=-1)
-        scores = query @ key.mT
-        if key_mask is not None:
-            scores = scores * key_mask[:, None, None, :]
-        return scores @ v.float() / scores.sum(-1, keepdim=True).clamp_min(_EPS)
+    def key(self, x: Tensor) -> Tensor:
+        return x @ self.key_map.to(x.dtype)
 
-    def forward(self, q: Tensor, k: Tensor, v: Tensor, key_mask: Tensor | None = None) -> Tensor:
-        # The halves are mixed one by one and added: joining them first would copy every feature once more, which
-        # costs ONNX Runtime 10 % of MiniLM at N = 2048. For the same reason the mask goes onto v, not onto the keys.
-        mask = mask_for(key_mask, v)
-        ones = torch.ones_like(v[..., :1]) if mask is None else mask
-        value = (v if mask is None else v * mask).float()
-        # Both reductions run over N, in fp32 and as means: sums overflow fp16 from a few thousand tokens.
-        share = 1.0 / k.shape[-2]
-        numerator = denominator = torch.zeros((), device=v.device)
-        pairs = zip(self.features(q, self.query_map), self.features(k, self.key_map), strict=True)
-        for query, key in pairs:
-            numerator = numerator + query @ (key.mT @ value * share)  # [B, H, F, Dv] between the products
-            denominator = denominator + query @ (key.mT @ ones.float() * share)  # [B, H, F, 1]
-        return (numerator / denominator.clamp_min(_EPS)).to(v.dtype)
+    def features(self, x: Tensor) -> tuple[Tensor, ...]:
+        x = promoted(x)
+        if self.options.feature_map == "exp":
+            x = x.clamp(-_HIGHEST, _HIGHEST)
+            return x.exp(), (-x).exp()
+        if self.options.feature_map == "joint":
+            return (torch.cat([x, -x], dim=-1).softmax(-1),)
+        return x.softmax(-1), (-x).softmax(-1)
 
     @classmethod
     def cost(cls, options: VariantOptions, length: int, shape: Shape) -> Cost:
@@ -75,11 +75,11 @@ class Hedgehog(Variant):
         h, d, n = shape.heads, shape.head_dim, length
         f = options.feature_dim or d
         maps = 2 * 2 * n * d * f + 2 * 10 * n * 2 * f  # both projections, about ten operations a feature
-        mixing = 2 * 2 * n * 2 * f * (d + 1)
-        return Cost(flops=h * (maps + mixing), bytes=4 * h * (4 * n * d + 4 * n * 2 * f))
+        mixing = n, 2 * f, d, shape.causal
+        return Cost(flops=h * (maps + mixing_flops(*mixing)), bytes=h * mixing_bytes(*mixing))
 
 
-def _identity_like(rows: int, columns: int) -> Tensor:
+def identity_like(rows: int, columns: int) -> Tensor:
     """[rows, columns] with orthonormal rows or columns: the identity where it is square."""
     if rows == columns:
         return torch.eye(rows)

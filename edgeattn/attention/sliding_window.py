@@ -1,92 +1,167 @@
-"""Sliding-window attention: exact softmax over the near keys, plus a few tokens that see and are seen by all."""
+"""Sliding-window attention: exact softmax over the near keys, plus a few leading tokens that all see."""
 
 from __future__ import annotations
+
+from typing import ClassVar
 
 import torch
 from pydantic import Field
 from torch import Tensor
-from torch.nn.functional import pad
 
-from edgeattn.attention.variant import Cost, Shape, Variant, VariantOptions, additive_mask, lowest
+from edgeattn.attention.blocks import (
+    around,
+    attended,
+    band,
+    first_attended,
+    hidden,
+    join,
+    leading,
+    mix,
+    pick,
+    see_all,
+    take,
+)
+from edgeattn.attention.variant import Cost, Shape, State, Variant, VariantOptions
 
 
 class SlidingWindowOptions(VariantOptions):
-    window: int = Field(128, ge=2, le=65536, multiple_of=2, description="keys seen: half before, half after")
-    global_tokens: int = Field(1, ge=0, le=128, description="leading tokens that attend to, and serve, all tokens")
+    window: int = Field(
+        128,
+        ge=2,
+        le=65536,
+        multiple_of=2,
+        description="keys seen: half before the token and half after it; in a causal layer itself and those before it",
+    )
+    global_tokens: int = Field(
+        1,
+        ge=0,
+        le=128,
+        description="leading tokens that all tokens see, and that see all; in a causal layer they are attention sinks",
+    )
 
 
 class SlidingWindow(Variant):
     """Query i attends to key j where |i - j| <= window / 2, or where i or j is among the global tokens.
 
-    Queries are cut into blocks of half a window; a block needs only its own keys and its two neighbours'.
+    In a causal layer to the `window` keys up to and with itself, and to the global tokens before it: there they are
+    the sinks of StreamingLLM, and see only their own past. The global tokens are those of the first `global_tokens`
+    positions from the first attended token on that are attended, so left padding changes nothing.
     """
 
     name = "sliding_window"
-    Options = SlidingWindowOptions
-    source = "Beltagy et al. 2020, Longformer (arXiv 2004.05150), section 3.1"
+    Options: ClassVar[type[VariantOptions]] = SlidingWindowOptions
+    source = (
+        "Beltagy et al. 2020, Longformer (arXiv 2004.05150), section 3.1; "
+        "sinks from Xiao et al. 2023, StreamingLLM (arXiv 2309.17453), section 3.2"
+    )
+    causal = True
     options: SlidingWindowOptions
 
+    @property
+    def spacing(self) -> int:
+        """The distance between two keys of one window."""
+        return 1
+
+    @property
+    def _reach(self) -> tuple[int, int]:
+        """How many keys before and after itself a query sees."""
+        window = self.options.window
+        return (window - 1, 0) if self.shape.causal else (window // 2, window // 2)
+
     def reference(self, q: Tensor, k: Tensor, v: Tensor, key_mask: Tensor | None = None) -> Tensor:
-        n, g = q.shape[-2], self.options.global_tokens
+        n, (before, after) = q.shape[-2], self._reach
         index = torch.arange(n, device=q.device)
-        seen = (index[:, None] - index[None, :]).abs() <= self.options.window // 2
-        seen = seen | (index[:, None] < g) | (index[None, :] < g)
+        age = index[:, None] - index
+        seen = (age % self.spacing == 0) & (age <= before * self.spacing) & (age >= -after * self.spacing)
+        first = first_attended(key_mask, n, q.device)
+        is_global = (index >= first) & (index < first + self.options.global_tokens)  # [B or 1, N]
+        seen = seen | is_global[:, None, None, :]
+        seen = seen & (age >= 0) if self.shape.causal else seen | is_global[:, None, :, None]
         if key_mask is not None:
             seen = seen & key_mask[:, None, None, :]
         scores = q.float() @ k.float().mT * self.shape.scaling
         return scores.masked_fill(~seen, torch.finfo(scores.dtype).min).softmax(-1) @ v.float()
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor, key_mask: Tensor | None = None) -> Tensor:
-        b, h, n, d = q.shape
-        dv = v.shape[-1]
-        half, g = self.options.window // 2, self.options.global_tokens
-        blocks = (n + half - 1) // half
-        tail = blocks * half - n
-        q = q * self.shape.scaling
+        n, g, (before, after), device = q.shape[2], self.options.global_tokens, self._reach, q.device
+        size, scaling = _block(self.options.window), self.shape.scaling
+        # g more than there are, so that each leading position, of a short sequence too, has a row of its own below.
+        own = around(n + g, size, 0, 0, device, self.spacing)
+        near = around(n + g, size, before, after, device, self.spacing)  # [blocks, M]
+        seen, reach = attended(key_mask, near, n), band(size, before, after, device)
+        if not g:
+            out = mix(take(q, own), take(k, near), take(v, near), _bias(seen, reach), scaling)
+            return join(out, self.spacing)[:, :, :n]
 
-        queries = pad(q, (0, 0, 0, tail)).reshape(b, h, blocks, half, d)
-        keys = _with_neighbours(pad(k, (0, 0, half, half + tail)).reshape(b, h, blocks + 2, half, d))
-        values = _with_neighbours(pad(v, (0, 0, half, half + tail)).reshape(b, h, blocks + 2, half, dv))
+        # The leading tokens are further keys of every block, and count there only.
+        first, exists = leading(key_mask, n, g, device)
+        seen = seen & (near > first[:, -1:, None])
+        seen = torch.cat([exists[:, None].expand(-1, near.shape[0], -1), seen], -1)
+        if self.shape.causal:
+            passed = first[:, None, None] <= own[..., None]  # [B or 1, blocks, size, g]
+            reach = torch.cat([passed, reach.expand(*passed.shape[:3], -1)], -1)
+        else:
+            reach = torch.cat([reach.new_ones(size, g), reach], -1)
+        keys, values, rows = k, v, first
+        if key_mask is not None:  # where they are differs by sequence; copies in front of it are in one place
+            keys, values = (torch.cat([pick(x, first), x], 2) for x in (k, v))
+            rows, near = torch.arange(g, device=device)[None], near + g
+        near = torch.cat([rows.expand(near.shape[0], -1), near], 1)
+        out = mix(take(q, own), take(keys, near), take(values, near), _bias(seen, reach), scaling)
+        out = join(out, self.spacing)
+        if not self.shape.causal:
+            dense = see_all(pick(q, first), k, v, key_mask, scaling)
+            out = out.scatter(2, first[:, None, :, None].expand(dense.shape), dense)
+        return out[:, :, :n]
 
-        # A key counts in a window if it exists, is not padding, and is not already counted as a global one.
-        exists = torch.ones_like(q[:, 0, :, 0], dtype=torch.bool) if key_mask is None else key_mask
-        local = exists & (torch.arange(n, device=q.device) >= g)
-        local = pad(local, (half, half + tail)).reshape(b, 1, blocks + 2, half, 1)
-        local = _with_neighbours(local).squeeze(-1)[:, :, :, None, :]  # [B, 1, blocks, 1, 3 half]
-        bias = torch.where(local & _band(half, q.device), 0.0, lowest(q.dtype)).to(q.dtype)
-        scores = queries @ keys.mT + bias  # [B, H, blocks, half, 3 half]
+    def initial_state(self, batch: int, value_dim: int) -> State:
+        h, d, g = self.shape.heads, self.shape.head_dim, self.options.global_tokens
+        span = self.options.window * self.spacing
+        near_k, near_v, sink_k, sink_v = (torch.zeros(batch, h, n, x) for n in (span, g) for x in (d, value_dim))
+        return near_k, near_v, sink_k, sink_v, torch.zeros(1)
 
-        if g:
-            key_bias = additive_mask(exists[:, :g], q.dtype)[:, :, None]
-            scores = torch.cat([scores, queries @ k[:, :, None, :g].mT + key_bias], dim=-1)
-        weights = scores.softmax(-1)
-        out = weights[..., : 3 * half] @ values
-        if g:
-            out = out + weights[..., 3 * half :] @ v[:, :, None, :g]
-        out = out.reshape(b, h, blocks * half, dv)[:, :, :n]
-        if g:
-            leading = q[:, :, :g] @ k.mT + additive_mask(exists, q.dtype)
-            out = torch.cat([leading.softmax(-1) @ v, out[:, :, g:]], dim=-2)
-        return out
+    def step(self, q: Tensor, k: Tensor, v: Tensor, state: State) -> tuple[Tensor, State]:
+        near_k, near_v, sink_k, sink_v, count = state  # count: tokens before this one
+        g, span = self.options.global_tokens, near_k.shape[2]
+        near_k, near_v = (torch.cat([old[:, :, 1:], x.float()], 2) for old, x in ((near_k, k), (near_v, v)))
+        order = torch.arange(g, device=q.device)
+        here = (order == count)[:, None]
+        sink_k, sink_v = (torch.where(here, x.float(), old) for old, x in ((sink_k, k), (sink_v, v)))
+        # The newest token is in the last slot; its window are the slots at multiples of the spacing before it.
+        slots = torch.arange(self.spacing - 1, span, self.spacing, device=q.device)
+        seen = torch.cat([order <= count, slots - (span - 1) + count >= g])
+        keys, values = (
+            torch.cat([sinks, near[:, :, self.spacing - 1 :: self.spacing]], 2)
+            for sinks, near in ((sink_k, near_k), (sink_v, near_v))
+        )
+        scores = (q.float() * self.shape.scaling) @ keys.mT + hidden(seen)
+        out = (scores.softmax(-1) @ values).to(v.dtype)
+        return out, (near_k, near_v, sink_k, sink_v, count + 1)
 
     @classmethod
     def cost(cls, options: VariantOptions, length: int, shape: Shape) -> Cost:
         assert isinstance(options, SlidingWindowOptions)
-        h, d, n = shape.heads, shape.head_dim, length
-        seen = min(n, 3 * (options.window // 2)) + options.global_tokens
+        h, d, n, g, size = shape.heads, shape.head_dim, length, options.global_tokens, _block(options.window)
+        span = size + options.window + g
+        everywhere = 0 if shape.causal else g  # queries that see all keys
         return Cost(
-            flops=4 * h * n * d * (seen + options.global_tokens),
-            bytes=4 * h * n * (8 * d + 2 * seen),
+            flops=4 * h * n * d * (span + everywhere),
+            # q, k, v and the result once, keys and values again for every block that they are near to, scores twice
+            bytes=4 * h * n * (4 * d + 2 * d * span // size + 2 * span + 2 * everywhere),
         )
 
 
-def _with_neighbours(blocks: Tensor) -> Tensor:
-    """[B, H, blocks + 2, size, X] -> [B, H, blocks, 3 size, X]: each block with the one before and after it."""
-    return torch.cat([blocks[:, :, :-2], blocks[:, :, 1:-1], blocks[:, :, 2:]], dim=3)
+def _block(window: int) -> int:
+    """Queries a block. With more, each sees more keys for nothing; with fewer, a key is copied to more blocks.
+
+    On a CPU half a window is best for windows of 64 to 256, and these bounds by a tenth to a third outside.
+    """
+    return min(max(window // 2, 32), 128)
 
 
-def _band(half: int, device: torch.device) -> Tensor:
-    """[half, 3 half] bool: which of three blocks of keys lie within `half` of each query of the middle one."""
-    query = torch.arange(half, device=device)[:, None] + half
-    key = torch.arange(3 * half, device=device)[None, :]
-    return (query - key).abs() <= half
+def _bias(seen: Tensor, reach: Tensor) -> Tensor:
+    """seen: [B or 1, blocks, M], reach: [size, M] or [B or 1, blocks, size, M] -> [B or 1, 1, blocks, size, M].
+
+    Made once for all heads, so that nothing of the size of the scores is made beside them.
+    """
+    return torch.minimum(hidden(seen)[:, :, None], hidden(reach))[:, None]

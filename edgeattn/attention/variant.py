@@ -52,6 +52,10 @@ class Variant(nn.Module):
     causal: ClassVar[bool] = False
     cross: ClassVar[bool] = False  # keys and values may be those of another sequence, of another length
     operators: ClassVar[frozenset[str]] = frozenset()  # fused operators of runtimes that it can lower to, if allowed
+    dynamic_length: ClassVar[bool] = True  # one exported graph serves every length
+    # `forward` takes key_weight [B, N], fp32: how many tokens each key stands for once tokens are merged. Without it,
+    # merged keys count once.
+    weighs_keys: ClassVar[bool] = False
 
     def __init__(self, shape: Shape, options: VariantOptions) -> None:
         super().__init__()

@@ -15,7 +15,7 @@ from edgeattn.bench.leg import Engine, Leg, Turns
 
 def quick_compare(
     candidates: Mapping[str, tuple[Path, Path]],
-    feeds: Sequence[Arrays],
+    feeds: Sequence[Arrays] | Mapping[str, Sequence[Arrays]],
     *,
     runtime: str = "onnxruntime",
     threads: int | None = None,
@@ -27,7 +27,7 @@ def quick_compare(
     """Milliseconds of one inference for each candidate, the median of a block per round, in `rounds` rounds.
 
     candidates: name -> (engine folder, folder that the engine's graph path starts from).
-    feeds: inputs that rotate, the same for all.
+    feeds: inputs that rotate, the same for all or each candidate's own.
     Each candidate has its own process; all are asked once a round in random order, so item i of one list was
     measured within seconds of item i of another and their ratio is meaningful. One process per candidate
     makes this good enough to choose by, not to publish.
@@ -36,11 +36,16 @@ def quick_compare(
     shuffle = random.Random(seed)
     latencies: dict[str, list[float]] = {name: [] for name in candidates}
     with ExitStack() as stack:
-        path = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edgeattn-compare-"))) / "feeds.npz"
-        save_feeds(path, feeds)
+        work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edgeattn-compare-")))
+        path = work / "feeds.npz"
+        if not isinstance(feeds, Mapping):
+            save_feeds(path, feeds)
         turns = Turns()
         legs = {}
-        for name, (folder, root) in candidates.items():
+        for place, (name, (folder, root)) in enumerate(candidates.items()):
+            if isinstance(feeds, Mapping):
+                path = work / f"feeds{place}.npz"
+                save_feeds(path, feeds[name])
             leg = Leg(f"compare {name}", Engine(root, folder, runtime, threads), path)
             legs[name] = stack.enter_context(leg)
             turns.give(leg).load()

@@ -6,24 +6,12 @@ from pathlib import Path
 
 import click
 
-from edgeattn.cli.console import common_options, emit
-
-
-def _lengths(_context: click.Context, _parameter: click.Parameter, value: str | None) -> tuple[int, ...] | None:
-    if value is None:
-        return None
-    try:
-        found = tuple(int(part) for part in value.split(","))
-    except ValueError:
-        raise click.BadParameter(f"{value!r} is no list of numbers such as 128,512") from None
-    if min(found) < 1 or max(found) > 1_000_000:
-        raise click.BadParameter("a length is a number of tokens from 1 to 1000000")
-    return found
+from edgeattn.cli.console import common_options, emit, lengths_of
 
 
 @click.command("bench")
 @click.argument("bundle", type=click.Path(path_type=Path))
-@click.option("--lengths", callback=_lengths, metavar="N,N", help="Tokens; the bundle's own by default.")
+@click.option("--lengths", callback=lengths_of, metavar="N,N", help="Tokens; the bundle's own by default.")
 @click.option(
     "--pairs",
     type=click.IntRange(1, 100),

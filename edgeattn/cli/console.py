@@ -87,6 +87,19 @@ def list_described(rows: list[dict[str, str]]) -> None:
         click.echo(plain(f"{row['name']:<{width}}  {row['description']}"))
 
 
+def lengths_of(_context: click.Context, _parameter: click.Parameter, value: str | None) -> tuple[int, ...] | None:
+    """The callback of `--lengths`: numbers of tokens, such as 128,512."""
+    if value is None:
+        return None
+    try:
+        found = tuple(int(part) for part in value.split(","))
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is no list of numbers such as 128,512") from None
+    if min(found) < 1 or max(found) > 1_000_000:
+        raise click.BadParameter("a length is a number of tokens from 1 to 1000000")
+    return found
+
+
 def json_option(command: F) -> F:
     """`--json`, handed to the command as `as_json`."""
     return click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")(command)

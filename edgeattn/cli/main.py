@@ -22,6 +22,8 @@ COMMANDS = {
     "compile": ("edgeattn.cli.compile:command", "Make a bundle from a recipe, for a target device."),
     "verify": ("edgeattn.cli.verify:command", "Check a bundle's engine against its teacher."),
     "bench": ("edgeattn.cli.bench:command", "Measure a bundle's efficient and dense engines side by side."),
+    "crossover": ("edgeattn.cli.crossover:command", "Measure from which length on each attention pays here."),
+    "inspect": ("edgeattn.cli.inspect:command", "List a model's attention layers and what can replace them."),
     "recipes": ("edgeattn.cli.recipes:command", "List, show, check and begin recipes."),
     "devices": ("edgeattn.cli.devices:command", "List and show device profiles."),
     "doctor": ("edgeattn.cli.doctor:command", "Say what this machine has and what it lacks."),
@@ -29,6 +31,7 @@ COMMANDS = {
 _HOST_HALF = (
     "accelerate",
     "datasets",
+    "matplotlib",
     "onnx",
     "onnxscript",
     "optimum",

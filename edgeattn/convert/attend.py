@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from edgeattn.attention.dense import dense_attention
-from edgeattn.attention.variant import Shape, Variant
+from edgeattn.attention.variant import Shape, Variant, lowest
+from edgeattn.convert.reduce import running
+from edgeattn.errors import ModelError
 
 SLOT = "edgeattn"  # the attribute of an attention module that holds its variant
 
@@ -25,12 +28,31 @@ class Layer:
     name: str  # qualified name of the attention module
     shape: Shape
     cross: bool  # keys and values come from another sequence than the queries
-    bias: bool  # adds a bias of relative positions to its scores
+    bias: bool  # adds to its scores: relative positions, or a mask that is neither padding nor causal
     length: int  # queries that it saw
     kind: str  # the class of the attention module
+    window: int | None = None  # its own dense attention does not see keys at this distance and beyond
+
+    @property
+    def place(self) -> str:
+        """How errors call it."""
+        return f"layer {self.index} ({self.name})"
 
 
-_CALLS: ContextVar[dict[nn.Module, Layer] | None] = ContextVar("calls", default=None)
+@dataclass
+class Calls:
+    """The attention layers that ran, in order, while a model was looked through."""
+
+    names: dict[nn.Module, str]
+    layers: dict[nn.Module, Layer] = field(default_factory=dict)
+    cross: set[nn.Module] = field(default_factory=set)  # those whose last call was given another sequence
+    masks: dict[int, tuple[Tensor, bool, int | None]] = field(default_factory=dict)  # by id: (mask, causal, window)
+
+
+# Under these names attention modules are given the sequence that keys and values come from.
+_OTHER_SEQUENCE = ("key_value_states", "encoder_hidden_states", "cross_attention_states", "key_hidden_states",
+                   "context", "context_hidden_states")  # fmt: skip
+_CALLS: ContextVar[Calls | None] = ContextVar("calls", default=None)
 _TRANSFER: ContextVar[list[Tensor] | None] = ContextVar("transfer", default=None)
 
 
@@ -51,58 +73,125 @@ def attend(
 
     causal, window, bias: what the layer's own dense attention does; see `dense_attention`.
     cross: keys and values come from another sequence, even where it is as long as this one.
+    Raises ModelError where the layer has a variant that cannot do what this call asks for.
     """
+    variant: Variant | None = getattr(module, SLOT, None)
+    if variant is not None:
+        _check_call(module, variant, query, key, causal, window, bias)
     groups = query.shape[1] // key.shape[1]
     if groups > 1:  # grouped-query heads: each key and value head serves several queries'
         key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
     calls = _CALLS.get()
-    if calls is not None and module not in calls:  # a module that several layers share (ALBERT) is one layer
-        calls[module] = Layer(
-            index=len(calls),
-            name="",
+    if calls is not None and module not in calls.layers:  # a module that several layers share (ALBERT) is one layer
+        calls.layers[module] = Layer(
+            index=len(calls.layers),
+            name=calls.names[module],
             shape=Shape(heads=query.shape[1], head_dim=query.shape[-1], scaling=scaling, causal=causal),
-            cross=cross or query.shape[-2] != key.shape[-2],
+            cross=cross or module in calls.cross or query.shape[-2] != key.shape[-2],
             bias=bias is not None,
             length=query.shape[-2],
             kind=type(module).__name__,
+            window=window,
         )
+
+    run, key_weight = running(module), None
+    if run is not None:  # tokens have been merged, or will be after this layer
+        key_mask, key_weight = run.saw(key, key_mask)
+        if run.tokens is not None and bias is not None:
+            fact = "tokens have been merged before this layer, and its bias or mask is of those there were"
+            raise ModelError(fact, where=place_of(module), fix="give a key padding mask [B, N], or merge no tokens")
+        if run.tokens is not None and window is not None:  # the tokens' own distances, and not those of what is left
+            place = run.tokens.representative
+            near = (place[:, None, :, None] - place[:, None, None]).abs() < window
+            bias, window = torch.where(near, 0.0, lowest(query.dtype)), None
+        if key_weight is not None:  # ToMe's proportional attention
+            weight = key_weight.log()[:, None, None]
+            bias = weight if bias is None else bias + weight
 
     def dense() -> Tensor:
         return dense_attention(query, key, value, key_mask, scaling, causal=causal, window=window, bias=bias)
 
-    variant: Variant | None = getattr(module, SLOT, None)
     losses = _TRANSFER.get()
     if variant is None:
         return dense()
     if losses is None:
-        return _run(variant, query, key, value, key_mask)
+        return _run(variant, query, key, value, key_mask, key_weight)
     # Attention transfer (LoLCATs): the variant learns the dense output from the teacher's own q, k, v, and the
     # dense output goes on to the next layer, so that one frozen pass trains every layer at once.
     with torch.no_grad():
         out = dense()
-    error, target = _run(variant, query.detach(), key.detach(), value.detach(), key_mask) - out, out
+    found = _run(variant, query.detach(), key.detach(), value.detach(), key_mask, key_weight)
+    error, target = found - out, out
     if key_mask is not None and key_mask.shape[-1] == out.shape[-2]:  # padding has no part in either
         error, target = (x * key_mask[:, None, :, None] for x in (error, target))
     losses.append(error.square().mean() / target.square().mean().clamp_min(1e-9))
     return out
 
 
-def _run(variant: Variant, q: Tensor, k: Tensor, v: Tensor, key_mask: Tensor | None) -> Tensor:
+def _run(
+    variant: Variant, q: Tensor, k: Tensor, v: Tensor, key_mask: Tensor | None, key_weight: Tensor | None
+) -> Tensor:
+    if key_weight is not None and variant.weighs_keys:
+        return variant(q, k, v, key_mask, key_weight)  # type: ignore[no-any-return]
     earlier = k.shape[-2] - q.shape[-2]
     if variant.shape.causal and earlier:  # the rest came from a key-value cache: these are the last queries
         return variant(pad(q, (0, 0, earlier, 0)), k, v, key_mask)[..., earlier:, :]
     return variant(q, k, v, key_mask)  # type: ignore[no-any-return]
 
 
+def _check_call(
+    module: nn.Module,
+    variant: Variant,
+    query: Tensor,
+    key: Tensor,
+    causal: bool,
+    window: int | None,
+    bias: Tensor | None,
+) -> None:
+    """Raise ModelError where what a call asks for is not what the variant was chosen to do."""
+    n, m = query.shape[-2], key.shape[-2]
+    if bias is not None:
+        fact = f"{variant.name} has no place for the bias or mask that this layer was given"
+        raise ModelError(fact, where=place_of(module), fix="give a key padding mask [B, N], or leave this layer dense")
+    if causal != variant.shape.causal and n > 1:
+        was, now = ("causal", "bidirectional") if variant.shape.causal else ("bidirectional", "causal")
+        fact = f"{variant.name} was put into a layer that was {was}, and this call is {now}"
+        raise ModelError(fact, where=place_of(module), fix=f"convert the model with inputs that make it {now}")
+    if window is not None and n != m and m >= window - 1 + n:
+        fact = f"its key-value cache keeps the last {window} tokens alone, and {variant.name} was made from all"
+        raise ModelError(fact, where=place_of(module), fix="generate with use_cache=False, or leave this layer dense")
+
+
+def place_of(module: nn.Module) -> str:
+    """How errors call the layer of an attention module."""
+    calls = _CALLS.get()
+    if calls is not None and module in calls.names:
+        return calls.names[module]
+    return getattr(getattr(module, SLOT, None), "place", type(module).__name__)
+
+
+def recording() -> Calls | None:
+    """What is being noted, if a model is just being looked through."""
+    return _CALLS.get()
+
+
 @contextmanager
-def recorded_calls() -> Iterator[dict[nn.Module, Layer]]:
-    """Within the block, every attention layer that runs is noted, in order; its name is not known yet."""
-    calls: dict[nn.Module, Layer] = {}
+def recorded_calls(model: nn.Module) -> Iterator[Calls]:
+    """Within the block, every attention layer of `model` that runs is noted, in order."""
+    calls = Calls({module: name for name, module in model.named_modules()})
+
+    def note(module: nn.Module, _args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        given = any(isinstance(kwargs.get(name), Tensor) for name in _OTHER_SEQUENCE)
+        (calls.cross.add if given or "CrossAttention" in type(module).__name__ else calls.cross.discard)(module)
+
+    hooks = [module.register_forward_pre_hook(note, with_kwargs=True) for module in calls.names]
     token = _CALLS.set(calls)
     try:
         yield calls
     finally:
         _CALLS.reset(token)
+        for hook in hooks:
+            hook.remove()
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Plan: which layer gets which variant."""
+"""Plan: which layer gets which variant, and after which tokens are reduced."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PLAN_KEY = "edgeattn"  # the entry of a student's config that holds its plan
 
 @dataclass(frozen=True)
 class Choice:
-    """The variant of one layer."""
+    """The variant of one layer, or the token reducer after it."""
 
     layer: int
     variant: str
@@ -26,15 +26,19 @@ class Choice:
 Plan = tuple[Choice, ...]
 
 
-def make_plan(rules: Sequence[Any], layers: int) -> Plan:
-    """The plan that a recipe's attention rules mean for a model of `layers` layers.
+def make_plan(attention: Sequence[Any], reduce: Sequence[Any], layers: int) -> Plan:
+    """The plan that a recipe's rules mean for a model of `layers` layers: variants by layer, then reducers by layer.
 
-    Raises RecipeError for a layer that does not exist or that two rules claim.
+    Raises RecipeError for a layer that does not exist or that two rules of a kind claim.
     """
+    return _chosen("attention", attention, layers) + _chosen("reduce", reduce, layers)
+
+
+def _chosen(key: str, rules: Sequence[Any], layers: int) -> Plan:
     chosen: dict[int, Choice] = {}
     for position, rule in enumerate(rules):
         for index in rule.indices(layers):
-            where = f"attention[{position}]"
+            where = f"{key}[{position}]"
             if index >= layers:
                 raise RecipeError(
                     f"layer {index} does not exist: the model has {layers} layers, 0 to {layers - 1}",
@@ -46,13 +50,13 @@ def make_plan(rules: Sequence[Any], layers: int) -> Plan:
                     where=where,
                     fix="name each layer once",
                 )
-            chosen[index] = Choice(index, rule.variant, rule.options)
+            chosen[index] = Choice(index, rule.entry, rule.options)
     return tuple(chosen[index] for index in sorted(chosen))
 
 
 def plan_of(config: Any) -> Plan:
-    """The plan in the config of a student. Raises ModelError where it has none."""
-    entry = getattr(config, PLAN_KEY, None)
+    """The plan in the config of a student, parsed or not. Raises ModelError where it has none."""
+    entry = config.get(PLAN_KEY) if isinstance(config, Mapping) else getattr(config, PLAN_KEY, None)
     if not entry:
         raise ModelError("its config has no edgeattn plan", fix="give a folder that edgeattn wrote")
     return tuple(Choice(**choice) for choice in entry["plan"])

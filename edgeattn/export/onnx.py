@@ -35,22 +35,24 @@ def export(
     *,
     opset: int,
     max_length: int | None,
+    min_length: int = 1,
     operators: frozenset[str] = frozenset(),
 ) -> tuple[ir.Model, dict[str, object]]:
     """The ONNX graph of `model` and the manifest that `ExportedModel.from_pretrained` reads beside it.
 
     example: model inputs, batch of two; dims: which axes of each input may change, by name.
-    max_length: the longest sequence the model takes, for the axis called "sequence".
+    max_length, min_length: the longest and shortest sequence the model takes, for the axis called "sequence".
     operators: fused operators of the target's runtime that the graph may hold.
     Raises ToolError where the exporter fails.
     """
     from transformers.exporters import OnnxConfig, OnnxExporter
 
     named: dict[str, torch.export.Dim] = {}
-    limits = {"batch": MAX_BATCH, "sequence": max_length}
+    limits = {"batch": (1, MAX_BATCH), "sequence": (min_length, max_length)}
     for axes in dims.values():
         for name in axes.values():
-            named.setdefault(name, torch.export.Dim(name, min=1, max=limits.get(name)))
+            least, most = limits.get(name, (1, None))
+            named.setdefault(name, torch.export.Dim(name, min=least, max=most))
     config = OnnxConfig(
         dynamic=True,
         dynamic_shapes={key: {axis: named[name] for axis, name in axes.items()} for key, axes in dims.items()},

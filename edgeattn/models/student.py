@@ -1,35 +1,50 @@
-"""A student on disk: a Hugging Face folder whose config also holds the plan."""
+"""A student on disk: its weights, and its plan, which is part of a transformers model's config."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import AutoConfig, PreTrainedModel
 
 from edgeattn.convert import IMPLEMENTATION, PLAN_KEY, Plan, convert, plan_of
-from edgeattn.models.checks import WEIGHTS
-from edgeattn.tasks import Task
+from edgeattn.models.checks import WEIGHTS, check_config
 
 
-def save_student(model: PreTrainedModel, plan: Plan, folder: Path) -> None:
-    """Writes config.json (with the plan) and model.safetensors to `folder`."""
-    config = model.config.__class__.from_dict(model.config.to_dict())
-    setattr(config, PLAN_KEY, {"plan": [choice.document() for choice in plan]})
-    config.save_pretrained(folder)
+def save_student(model: nn.Module, plan: Plan, folder: Path) -> None:
+    """Writes model.safetensors and config.json, that of a transformers model or {}, with the plan, to `folder`."""
+    entry = {"plan": [choice.document() for choice in plan]}
+    if isinstance(model, PreTrainedModel):
+        config = model.config.__class__.from_dict(model.config.to_dict())
+        setattr(config, PLAN_KEY, entry)
+        config.save_pretrained(folder)
+    else:
+        (folder / "config.json").write_text(json.dumps({PLAN_KEY: entry}, indent=1) + "\n", encoding="utf-8")
     # One copy of each: tied weights would make safetensors refuse, and the loader ties them again.
     tensors = {name: tensor.detach().contiguous().clone() for name, tensor in model.state_dict().items()}
     save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
 
 
-def load_student(folder: Path, task: Task, inputs: Mapping[str, Tensor]) -> PreTrainedModel:
-    """The student saved in `folder`, in evaluation mode. inputs: a small batch, which finds the layers again."""
-    config = AutoConfig.from_pretrained(folder, local_files_only=True)
-    plan = plan_of(config)
-    model = task.auto_model.from_config(config, attn_implementation=IMPLEMENTATION, dtype=torch.float32)
+def load_student(folder: Path, made_by: Any, inputs: Mapping[str, Tensor]) -> Any:
+    """The student saved in `folder`, in evaluation mode.
+
+    made_by: a transformers model class, an Auto class, or, for a plain PyTorch model, a function that makes the dense
+    one with weights of no matter. inputs: a small batch, which finds the layers again.
+    """
+    plan = plan_of(check_config(folder / "config.json"))
+    # Of a model class, as PreTrainedModel calls it, or of an Auto class.
+    make = getattr(made_by, "_from_config", None) or getattr(made_by, "from_config", None)
+    if make is None:
+        model = made_by()
+    else:
+        config_class = getattr(made_by, "config_class", None) or AutoConfig
+        config = config_class.from_pretrained(folder, local_files_only=True)
+        model = make(config, attn_implementation=IMPLEMENTATION, dtype=torch.float32)
     convert(model.eval(), plan, inputs)
     model.load_state_dict(load_file(folder / WEIGHTS))
     return model.eval()

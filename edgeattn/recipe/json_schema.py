@@ -1,24 +1,29 @@
-"""The JSON Schema of a recipe, for editors: with the names of the variants and the options of each."""
+"""The JSON Schema of a recipe, for editors: with the names of variants and reducers and the options of each."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from edgeattn.attention import ATTENTION
+from edgeattn.attention import ATTENTION, REDUCERS
 from edgeattn.recipe.schema import Recipe
+from edgeattn.registry import Registry
 
 
 def recipe_json_schema() -> dict[str, Any]:
     """JSON Schema (draft 2020-12) of a recipe file."""
     schema = Recipe.model_json_schema()
-    rule = schema["$defs"]["AttentionRule"]
-    rule["properties"]["variant"]["enum"] = list(ATTENTION)
-    # `options` is an open mapping in the model, since each variant's file holds its own.
+    _name_options(schema["$defs"]["AttentionRule"], "variant", ATTENTION)
+    _name_options(schema["$defs"]["ReduceRule"], "reducer", REDUCERS)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def _name_options(rule: dict[str, Any], key: str, registry: Registry[Any]) -> None:
+    rule["properties"][key]["enum"] = list(registry)
+    # `options` is an open mapping in the model, since each entry's file holds its own.
     rule["allOf"] = [
         {
-            "if": {"properties": {"variant": {"const": name}}},
-            "then": {"properties": {"options": ATTENTION[name].Options.model_json_schema()}},
+            "if": {"properties": {key: {"const": name}}},
+            "then": {"properties": {"options": registry[name].Options.model_json_schema()}},
         }
-        for name in ATTENTION
+        for name in registry
     ]
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}

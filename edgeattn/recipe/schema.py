@@ -21,7 +21,7 @@ from pydantic import (
     model_validator,
 )
 
-from edgeattn.registry import did_you_mean
+from edgeattn.registry import Registry, did_you_mean
 
 SCHEMA_VERSION = 1
 
@@ -163,14 +163,15 @@ class Data(Part):
     eval: Source
 
 
-class AttentionRule(Part):
-    """One variant for some layers. Layers that no rule names keep their dense attention."""
+Options = dict[str, bool | int | float | str]
+
+
+class LayerRule(Part):
+    """Something for some layers."""
 
     layers: Literal["all"] | tuple[Annotated[int, Field(ge=0)], ...] | str = Field(
         default="all", description='"all", a list such as [0, 2], or a range such as "1-4"'
     )
-    variant: str = Field(description="a name that `edgeattn recipes schema` lists")
-    options: dict[str, bool | int | float | str] = Field(default_factory=dict, validate_default=True)
 
     @field_validator("layers", mode="before")
     @classmethod
@@ -179,27 +180,6 @@ class AttentionRule(Part):
             return tuple(value)
         if isinstance(value, str) and value != "all" and not _LAYER_RANGE.fullmatch(value):
             raise ValueError(f'layers: {value!r} is neither "all", a list, nor a range; write 0-3 for a range')
-        return value
-
-    @field_validator("variant")
-    @classmethod
-    def _known_variant(cls, value: str) -> str:
-        # Imported here: a variant's own file, which holds its options, needs torch.
-        from edgeattn.attention import ATTENTION
-
-        if value not in ATTENTION:
-            raise ValueError(f"unknown attention variant {value!r}; {did_you_mean(value, list(ATTENTION))}")
-        return value
-
-    @field_validator("options")
-    @classmethod
-    def _known_options(
-        cls, value: dict[str, bool | int | float | str], info: ValidationInfo
-    ) -> dict[str, bool | int | float | str]:
-        from edgeattn.attention import check_options
-
-        if "variant" in info.data:  # else the variant is the error
-            check_options(info.data["variant"], value)
         return value
 
     def indices(self, count: int) -> tuple[int, ...]:
@@ -211,6 +191,71 @@ class AttentionRule(Part):
         match = _LAYER_RANGE.fullmatch(self.layers)
         assert match is not None  # _layers checked it
         return tuple(range(int(match[1]), int(match[2]) + 1))
+
+
+class AttentionRule(LayerRule):
+    """One variant for some layers. Layers that no rule names keep their dense attention."""
+
+    variant: str = Field(description="a name that `edgeattn recipes schema` lists")
+    options: Options = Field(default_factory=dict, validate_default=True)
+
+    @field_validator("variant")
+    @classmethod
+    def _known_variant(cls, value: str) -> str:
+        # Imported here: a variant's own file, which holds its options, needs torch.
+        from edgeattn.attention import ATTENTION
+
+        return _entry_of(ATTENTION, value)
+
+    @field_validator("options")
+    @classmethod
+    def _known_options(cls, value: Options, info: ValidationInfo) -> Options:
+        from edgeattn.attention import ATTENTION
+
+        return _options_of(ATTENTION, info.data.get("variant"), value)
+
+    @property
+    def entry(self) -> str:
+        return self.variant
+
+
+class ReduceRule(LayerRule):
+    """One token reducer after each of some layers."""
+
+    reducer: str = Field(description="a name that `edgeattn recipes schema` lists")
+    options: Options = Field(default_factory=dict, validate_default=True)
+
+    @field_validator("reducer")
+    @classmethod
+    def _known_reducer(cls, value: str) -> str:
+        from edgeattn.attention import REDUCERS
+
+        return _entry_of(REDUCERS, value)
+
+    @field_validator("options")
+    @classmethod
+    def _known_options(cls, value: Options, info: ValidationInfo) -> Options:
+        from edgeattn.attention import REDUCERS
+
+        return _options_of(REDUCERS, info.data.get("reducer"), value)
+
+    @property
+    def entry(self) -> str:
+        return self.reducer
+
+
+def _entry_of(registry: Registry[Any], name: str) -> str:
+    if name not in registry:
+        raise ValueError(f"unknown {registry.kind} {name!r}; {did_you_mean(name, list(registry))}")
+    return name
+
+
+def _options_of(registry: Registry[Any], name: str | None, options: Options) -> Options:
+    from edgeattn.attention import check_options
+
+    if name is not None:  # else the name is the error
+        check_options(name, options, registry)
+    return options
 
 
 class Phase(Part):
@@ -241,6 +286,16 @@ class Export(Part):
     opset: int | None = Field(
         default=None, ge=17, le=26, description="ONNX opset; the highest of the target when absent"
     )
+    buckets: tuple[Count, ...] | None = Field(
+        default=None,
+        description="tokens; beside the graph for any length one is written for each of these, and inputs are padded "
+        "to the next",
+    )
+
+    @field_validator("buckets", mode="before")
+    @classmethod
+    def _as_tuple(cls, value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value
 
 
 Precision = Literal["fp32", "int8-dynamic"]
@@ -296,6 +351,7 @@ class Recipe(Part):
     task: Annotated[TextEmbedding | ImageClassification, Field(discriminator="kind")]
     data: Data
     attention: tuple[AttentionRule, ...]
+    reduce: tuple[ReduceRule, ...] = ()
     distill: Distill | None = None
     export: Export = Export()
     quantize: Quantize = Quantize()
@@ -310,7 +366,7 @@ class Recipe(Part):
             return (NewViT if "architecture" in value else PretrainedModel).model_validate(value)
         return value
 
-    @field_validator("attention", mode="before")
+    @field_validator("attention", "reduce", mode="before")
     @classmethod
     def _as_tuple(cls, value: Any) -> Any:
         return tuple(value) if isinstance(value, list) else value

@@ -166,9 +166,10 @@ def _plan(plan: Sequence[Mapping[str, Any]]) -> str:
     rows = []
     for (variant, options), entries in groupby(plan, key=what):
         layers = [entry.get("layer") for entry in entries]
-        span = str(layers[0]) if len(layers) == 1 else f"{layers[0]} to {layers[-1]}"
+        run = len(layers) > 1 and layers == list(range(layers[0], layers[0] + len(layers)))
+        span = f"{layers[0]} to {layers[-1]}" if run else _plain(layers)
         rows.append((span, variant, _plain(json.loads(options))))
-    return _table(("layers", "attention", "options"), rows)
+    return _table(("layers", "new", "options"), rows)
 
 
 def _choice(choice: Mapping[str, Any]) -> str:

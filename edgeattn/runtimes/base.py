@@ -4,6 +4,7 @@ feeds.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -45,6 +46,13 @@ class Runtime(Protocol):
         graph: a file that lies directly in the bundle's root.
         feeds: inputs to tune on.
         Returns the content of engine.json. Raises DeviceError when the runtime is missing.
+        """
+        ...
+
+    def add_buckets(self, engine: Path, graphs: Mapping[int, str]) -> None:
+        """Let the built engine in the folder `engine` use copies of its graph of fixed length, where they fit.
+
+        graphs: sequence length -> file directly in the bundle's root.
         """
         ...
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import logging
 import statistics
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from edgeattn.devices.probe import probe_cpu, usable_cores
 from edgeattn.errors import BundleError, DeviceError
-from edgeattn.runtimes.base import Arrays
+from edgeattn.runtimes.base import Arrays, Session
+from edgeattn.runtimes.buckets import AXIS, BucketedSession
 from edgeattn.store import sha256_file, write_json
 
 LOG = logging.getLogger("edgeattn")
@@ -25,6 +27,25 @@ CONFIGURATIONS: tuple[tuple[str, ...], ...] = ((), ("SkipLayerNormFusion",))
 WORTH = 0.05
 
 _Optimizer = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]{1,80}$")]
+
+
+def _inside(value: str) -> str:
+    path = PurePosixPath(value)
+    if path.is_absolute() or ".." in path.parts or "\\" in value or not value:
+        raise ValueError(f"{value!r} is not a file inside the bundle")
+    return value
+
+
+_File = Annotated[str, AfterValidator(_inside)]
+
+
+class Bucket(BaseModel):
+    """The graph again, with its sequence length fixed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    length: int = Field(ge=1)
+    graph: _File
 
 
 class Trial(BaseModel):
@@ -44,21 +65,14 @@ class Settings(BaseModel):
     schema_version: Literal[1] = Field(alias="schema")
     runtime: Literal["onnxruntime"]
     version: str
-    graph: str
+    graph: _File
     graph_sha256: str
     precision: str
     threads: int = Field(ge=1, le=4096)
     instruction_sets: tuple[str, ...]
     disabled_optimizers: tuple[_Optimizer, ...] = ()
     tried: tuple[Trial, ...] = ()
-
-    @field_validator("graph")
-    @classmethod
-    def _inside(cls, value: str) -> str:
-        path = PurePosixPath(value)
-        if path.is_absolute() or ".." in path.parts or "\\" in value or not value:
-            raise ValueError(f"{value!r} is not a file inside the bundle")
-        return value
+    buckets: tuple[Bucket, ...] = ()
 
 
 class OnnxRuntimeSession:
@@ -119,15 +133,17 @@ class OnnxRuntime:
         update = {"disabled_optimizers": chosen.disabled_optimizers, "tried": tried}
         return write_engine(out, plain.model_copy(update=update))
 
-    def load(self, root: Path, engine: Path, threads: int | None = None) -> OnnxRuntimeSession:
+    def add_buckets(self, engine: Path, graphs: Mapping[int, str]) -> None:
+        """Lets a built engine use graphs that were fixed at some lengths: length -> file in the bundle's root."""
+        buckets = tuple(Bucket(length=length, graph=graph) for length, graph in sorted(graphs.items()))
+        write_engine(engine, _read(engine).model_copy(update={"buckets": buckets}))
+
+    def load(self, root: Path, engine: Path, threads: int | None = None) -> Session:
         """The session of an engine. One tuned elsewhere runs with default settings, and a warning says so."""
         version = self._require()
         import onnxruntime
 
         settings = _read(engine)
-        graph = root / settings.graph
-        if not graph.is_file():
-            raise BundleError(f"the engine's graph {settings.graph} is missing", where=str(engine))
         disabled = list(settings.disabled_optimizers)
         tuned_here = (settings.version, settings.instruction_sets) == (version, _instruction_sets())
         if not tuned_here:
@@ -145,9 +161,15 @@ class OnnxRuntime:
         # use.
         options.intra_op_num_threads = threads or (settings.threads if tuned_here else _threads())
         options.inter_op_num_threads = 1
-        session = onnxruntime.InferenceSession(
-            str(graph), options, providers=PROVIDERS, disabled_optimizers=disabled or None
-        )
+
+        def opened(name: str) -> Any:
+            if not (root / name).is_file():
+                raise BundleError(f"the engine's graph {name} is missing", where=str(engine))
+            return onnxruntime.InferenceSession(
+                str(root / name), options, providers=PROVIDERS, disabled_optimizers=disabled or None
+            )
+
+        session = opened(settings.graph)
         facts = {
             "runtime": self.name,
             "runtime_version": version,
@@ -156,7 +178,12 @@ class OnnxRuntime:
             "disabled_optimizers": disabled,
             "tuned_here": tuned_here,
         }
-        return OnnxRuntimeSession(session, facts)
+        if not settings.buckets:
+            return OnnxRuntimeSession(session, facts)
+        tensors = [*session.get_inputs(), *session.get_outputs()]
+        axes = {tensor.name: tensor.shape.index(AXIS) for tensor in tensors if AXIS in tensor.shape}
+        fixed = {bucket.length: OnnxRuntimeSession(opened(bucket.graph), facts) for bucket in settings.buckets}
+        return BucketedSession(OnnxRuntimeSession(session, facts), fixed, axes)
 
     def _require(self) -> str:
         version = self.version()

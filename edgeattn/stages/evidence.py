@@ -56,17 +56,28 @@ def bench_spec(recipe: Recipe, *, sequence: bool, limit: int | None) -> BenchSpe
     limit: the model's positions, None where it has no limit. Raises RecipeError for lengths that it cannot take.
     """
     lengths = recipe.bench.lengths
-    if lengths is not None and not sequence:
-        raise RecipeError("the model has no sequence input", where="bench.lengths", fix="remove it")
+    _check_lengths(lengths, "bench.lengths", sequence=sequence, limit=limit)
     if lengths is None and sequence:
         lengths = tuple(sorted({min(128, limit or 128), limit or 512}))
+    return BenchSpec(lengths=lengths, batch_size=recipe.bench.batch_size, pairs=recipe.bench.pairs)
+
+
+def check_buckets(recipe: Recipe, *, sequence: bool, limit: int | None) -> None:
+    """Raise RecipeError for length buckets that the model cannot take."""
+    _check_lengths(recipe.export.buckets, "export.buckets", sequence=sequence, limit=limit)
+
+
+def _check_lengths(lengths: tuple[int, ...] | None, where: str, *, sequence: bool, limit: int | None) -> None:
+    if lengths is None:
+        return
+    if not sequence:
+        raise RecipeError("the model has no sequence input", where=where, fix="remove it")
     if lengths and limit and max(lengths) > limit:
         raise RecipeError(
             f"{max(lengths)} tokens are more than the {limit} positions of the model",
-            where="bench.lengths",
+            where=where,
             fix="use smaller lengths, or model.extend_positions",
         )
-    return BenchSpec(lengths=lengths, batch_size=recipe.bench.batch_size, pairs=recipe.bench.pairs)
 
 
 def task_spec(recipe: Recipe, evaluation: dict[str, Any]) -> TaskSpec:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from edgeattn.devices import DeviceProfile
 from edgeattn.progress import Progress
 from edgeattn.recipe.schema import NewViT, Recipe
-from edgeattn.stages.evidence import bench_spec, load, save, scores, task_spec
+from edgeattn.stages.evidence import bench_spec, check_buckets, load, save, scores, task_spec
 from edgeattn.stages.target import opset_of, precisions_of
 from edgeattn.store import sha256_file
 
@@ -82,6 +82,7 @@ def student(recipe: Recipe, device: DeviceProfile, teacher: Path, data: Path, ou
 
     What later stages would refuse is refused here, before the training. Raises RecipeError and ModelError.
     """
+    from edgeattn.attention import REDUCERS
     from edgeattn.convert import convert, find_layers, make_plan
     from edgeattn.models.student import save_student
     from edgeattn.models.teacher import load_teacher
@@ -92,15 +93,17 @@ def student(recipe: Recipe, device: DeviceProfile, teacher: Path, data: Path, ou
     example = task.example(evaluation)
     _foresee(recipe, device, task, model.config, evaluation)
     layers = len(find_layers(model, example))
-    plan = make_plan(recipe.attention, layers)
+    plan = make_plan(recipe.attention, recipe.reduce, layers)
     dense = task.run(task.exportable(model), evaluation)
     convert(model, plan, example)
     save_student(model, plan, out)
     values = scores(task, task.run(task.exportable(model), evaluation), dense, evaluation)
     swapped = [choice.document() for choice in plan]
-    new = sum(choice["variant"] != "dense" for choice in swapped)
+    merging = sum(choice["variant"] in REDUCERS for choice in swapped)
+    new = sum(choice["variant"] != "dense" for choice in swapped) - merging
     shown = ", ".join(f"{name} {value:.4f}" for name, value in values.items())
-    note = f"{new} of {layers} layers have new attention; untrained: {shown}"
+    merges = f", {merging} merge tokens" if merging else ""
+    note = f"{new} of {layers} layers have new attention{merges}; untrained: {shown}"
     return {"plan": swapped, "layers": layers, "scores": values, "note": note}
 
 
@@ -119,7 +122,7 @@ def distil(
     task = make_task(recipe, teacher)
     samples = load(data / "train.npz")
     example = task.example(load(data / "eval.npz"))
-    model = load_student(student, task, example)
+    model = load_student(student, task.auto_model, example)
     dense = load_teacher(teacher, task, extend_positions=positions(recipe))
     facts = distill(model, dense, task, samples, recipe.distill, work, progress)
     save_student(model, plan_of(model.config), out)
@@ -131,4 +134,6 @@ def _foresee(recipe: Recipe, device: DeviceProfile, task: Task, config: Any, eva
     opset_of(recipe, device)
     precisions_of(recipe, device)
     task_spec(recipe, evaluation)
-    bench_spec(recipe, sequence=task.has_sequence, limit=getattr(config, "max_position_embeddings", None))
+    limit = getattr(config, "max_position_embeddings", None)
+    bench_spec(recipe, sequence=task.has_sequence, limit=limit)
+    check_buckets(recipe, sequence=task.has_sequence, limit=limit)

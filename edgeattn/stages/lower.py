@@ -47,7 +47,7 @@ def export(
     evaluation = load(data / "eval.npz")
     example = task.example(evaluation)
     opset = opset_of(recipe, device)
-    efficient = load_student(student, task, example)
+    efficient = load_student(student, task.auto_model, example)
     dense = load_teacher(teacher, task, extend_positions=positions(recipe))
     models = {"student": efficient, "teacher": dense}
     outputs = {who: task.run(task.exportable(model), evaluation) for who, model in models.items()}
@@ -96,6 +96,7 @@ def build(
 ) -> dict[str, Any]:
     """Quantizes and builds every form of both models, measures them, and keeps the best right one of each."""
     from edgeattn.bench.inputs import bench_feeds
+    from edgeattn.export import fix_length
     from edgeattn.quantize import Candidate, choose, quantize
 
     runtime = supported(device).name
@@ -131,6 +132,12 @@ def build(
         )  # fmt: skip
         why[side]["precision"] = chosen.precision
         shutil.copytree(chosen.root, out, dirs_exist_ok=True)
+        if recipe.export.buckets:
+            graph = out / ("model.onnx" if side == "efficient" else "dense.onnx")
+            buckets = {length: f"{graph.stem}-{length}.onnx" for length in recipe.export.buckets}
+            for length, name in buckets.items():
+                fix_length(graph, out / name, length)
+            RUNTIMES[runtime].add_buckets(out / "engine" / side, buckets)
     why["measured_at"] = {"length": longest, "batch_size": spec.batch_size}
     shutil.rmtree(work)
     return {"runtime": runtime, "choice": why, "note": why["efficient"]["because"]}

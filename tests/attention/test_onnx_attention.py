@@ -93,8 +93,8 @@ def test_the_lowered_graph_is_the_operator(attributes, inputs, outputs, operator
     q, k, v, *mask = (torch.from_numpy(np.array(x)) for x in inputs)
     with allow(operators):
         program = torch.onnx.export(
-            Layer(attributes, mask[0] if mask else None).eval(), (q, k, v), dynamo=True, opset_version=20, verbose=False,
-            input_names=["q", "k", "v"],
+            Layer(attributes, mask[0] if mask else None).eval(), (q, k, v), dynamo=True, opset_version=20,
+            input_names=["q", "k", "v"], verbose=False,
         )  # fmt: skip
     program.save(tmp_path / "model.onnx")
     fused = [node for node in onnx.load(tmp_path / "model.onnx").graph.node if node.domain == "com.microsoft"]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import edgeattn
-from edgeattn.attention import ATTENTION
+from edgeattn.attention import ATTENTION, REDUCERS
 from edgeattn.cli.main import run
 from edgeattn.recipe import load_recipe, reader
 
@@ -98,7 +98,8 @@ def test_a_new_recipe_goes_to_stdout(
 
 def test_the_schema_has_each_variants_options(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["recipes", "schema"]) == 0
-    rule = json.loads(capsys.readouterr().out)["$defs"]["AttentionRule"]
+    rules = json.loads(capsys.readouterr().out)["$defs"]
+    rule = rules["AttentionRule"]
     assert rule["properties"]["variant"]["enum"] == list(ATTENTION)
     options = {
         case["if"]["properties"]["variant"]["const"]: case["then"]["properties"]["options"] for case in rule["allOf"]
@@ -107,3 +108,7 @@ def test_the_schema_has_each_variants_options(capsys: pytest.CaptureFixture[str]
     assert set(options["sliding_window"]["properties"]) == {"window", "global_tokens"}
     assert options["sliding_window"]["additionalProperties"] is False
     assert "feature_dim" in options["hedgehog"]["properties"]
+    reduce = rules["ReduceRule"]
+    assert reduce["properties"]["reducer"]["enum"] == list(REDUCERS)
+    (case,) = reduce["allOf"]
+    assert set(case["then"]["properties"]["options"]["properties"]) == {"r", "protect", "proportional"}

@@ -1,0 +1,96 @@
+"""Dynamic sparse attention: each block of queries chooses, by content, the blocks of keys that it sees."""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from edgeattn.attention.blocks import cut, hidden, join, mix
+from edgeattn.attention.variant import Cost, Shape, Variant, VariantOptions, lowest
+
+
+class BlockTopkOptions(VariantOptions):
+    block: int = Field(64, ge=2, le=1024, description="tokens of a block")
+    topk: int = Field(4, ge=1, le=256, description="blocks of keys that a block of queries sees beside its own")
+
+
+class BlockTopk(Variant):
+    """Exact softmax over the keys of the query's own block and of the `topk` blocks that suit its block best.
+
+    How well two blocks suit is the product of the mean of the one's queries and the mean of the other's keys. The
+    choice has no gradient, what is computed from it has. Means and choice are in fp32, whatever the inputs are. Blocks
+    are cut by position, padding included. Every sequence and head chooses for itself; as many blocks are always taken,
+    so shapes are static.
+    """
+
+    name = "block_topk"
+    Options = BlockTopkOptions
+    source = (
+        "Jiang et al. 2024, MInference (arXiv 2407.02490), block-sparse pattern; "
+        "own block always seen as in Lu et al. 2025, MoBA (arXiv 2502.13189)"
+    )
+    options: BlockTopkOptions
+
+    def reference(self, q: Tensor, k: Tensor, v: Tensor, key_mask: Tensor | None = None) -> Tensor:
+        q, k, n = q.float(), k.float(), q.shape[-2]
+        keys = torch.ones(q.shape[0], n, dtype=torch.bool, device=q.device) if key_mask is None else key_mask
+        block = torch.arange(n, device=q.device) // self.options.block
+        count = int(block[-1]) + 1
+        member = (block == torch.arange(count, device=q.device)[:, None]) & keys[:, None]  # [B, blocks, N]
+        pool = (member / member.sum(-1, keepdim=True).clamp_min(1))[:, None]
+        suits = (pool @ q) @ (pool @ k).mT
+        suits = suits.masked_fill(~member.any(-1)[:, None, None], torch.finfo(torch.float32).min)
+        suits = suits.masked_fill(torch.eye(count, dtype=torch.bool, device=q.device), torch.inf)
+        chosen = suits.topk(min(self.options.topk + 1, count), -1).indices
+        pairs = torch.zeros_like(suits, dtype=torch.bool).scatter(-1, chosen, True)  # [B, H, blocks, blocks]
+        seen = pairs[..., block, :][..., block] & keys[:, None, None]
+        scores = (q @ k.mT * self.shape.scaling).masked_fill(~seen, torch.finfo(torch.float32).min)
+        return scores.softmax(-1) @ v.float()
+
+    def forward(self, q: Tensor, k: Tensor, v: Tensor, key_mask: Tensor | None = None) -> Tensor:
+        b, h, n, _ = q.shape
+        size = self.options.block
+        # As many empty blocks behind the sequence as may be taken, so that a short one too has enough to choose from.
+        queries, keys, values = cut(q, size), cut(k, size, self.options.topk), cut(v, size, self.options.topk)
+        exists = torch.ones_like(q[:, 0, :, 0], dtype=torch.bool) if key_mask is None else key_mask
+        exists = cut(exists[:, None, :, None].float(), size, self.options.topk)[:, 0, :, :, 0]  # [B, blocks, size]
+        index = self._choose(queries.detach(), keys.detach(), exists)  # [B, H, blocks of queries, 1 + topk]
+
+        # Rows of whole blocks of one flat table: one Gather that copies long runs.
+        table = keys.shape[2]
+        sequence = torch.arange(b, device=q.device)[:, None, None, None]
+        head = torch.arange(h, device=q.device)[:, None, None]
+        rows = ((sequence * h + head) * table + index).flatten()
+        keys, values = (
+            x.flatten(0, 2).index_select(0, rows).unflatten(0, index.shape).flatten(3, 4) for x in (keys, values)
+        )
+        seen = exists.flatten(0, 1).index_select(0, (sequence * table + index).flatten()).unflatten(0, index.shape)
+        bias = hidden(seen.flatten(3, 4) > 0)[..., None, :]
+        return join(mix(queries, keys, values, bias, self.shape.scaling))[:, :, :n]
+
+    def _choose(self, queries: Tensor, keys: Tensor, exists: Tensor) -> Tensor:
+        """queries, keys: [B, H, blocks, size, D] -> [B, H, blocks of queries, 1 + topk]: its own block and the best."""
+        kind = torch.promote_types(queries.dtype, torch.float32)
+        share = (exists / exists.sum(-1, keepdim=True).clamp_min(1.0))[:, None, :, :, None]  # [B, 1, blocks, size, 1]
+        mean_query, mean_key = ((x.to(kind) * share[:, :, : x.shape[2]]).sum(3) for x in (queries, keys))
+        suits = mean_query @ mean_key.mT
+        # Lower than any real one: blocks with no key, and below these its own, which is taken in any case.
+        own = torch.arange(queries.shape[2], device=queries.device)[:, None]
+        none = lowest(torch.float32)
+        suits = torch.where((exists.sum(-1) > 0)[:, None, None], suits, none)
+        suits = torch.where(own == torch.arange(keys.shape[2], device=keys.device), 2 * none, suits)
+        best = suits.topk(self.options.topk, -1).indices
+        return torch.cat([own.expand(*best.shape[:3], 1), best], -1)
+
+    @classmethod
+    def cost(cls, options: VariantOptions, length: int, shape: Shape) -> Cost:
+        assert isinstance(options, BlockTopkOptions)
+        h, d, n, size = shape.heads, shape.head_dim, length, options.block
+        span, blocks = size * (1 + options.topk), -(-length // size)
+        pairs = blocks * (blocks + options.topk)  # the one part that grows with the square, of a number of blocks
+        return Cost(
+            flops=h * (4 * n * d * span + 4 * n * d + 2 * pairs * d),
+            # q, k, v and the result once, means read q and k again, chosen blocks are copied, scores written and read
+            bytes=4 * h * (6 * n * d + 2 * n * d * span // size + 2 * n * span + 2 * pairs),
+        )

@@ -1,0 +1,31 @@
+"""Linear attention with features that nothing learns: the control beside those that do."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn.functional import elu
+
+from edgeattn.attention.linear import Linear, mixing_bytes, mixing_flops, promoted
+from edgeattn.attention.variant import Cost, Shape, VariantOptions
+
+
+class EluLinear(Linear):
+    """phi(x) = elu(x) + 1, which is x + 1 above 0 and e^x below."""
+
+    name = "elu_linear"
+    Options = VariantOptions
+    source = "Katharopoulos et al. 2020, Transformers are RNNs (arXiv 2006.16236), equation 7"
+
+    def __init__(self, shape: Shape, options: VariantOptions) -> None:
+        super().__init__(shape, options)
+        self.size = shape.head_dim
+
+    def features(self, x: Tensor) -> tuple[Tensor, ...]:
+        return (elu(promoted(x)) + 1,)
+
+    @classmethod
+    def cost(cls, options: VariantOptions, length: int, shape: Shape) -> Cost:
+        d = shape.head_dim
+        mixing = length, d, d, shape.causal
+        maps = 2 * 4 * length * d
+        return Cost(flops=shape.heads * (maps + mixing_flops(*mixing)), bytes=shape.heads * mixing_bytes(*mixing))

@@ -1,0 +1,65 @@
+"""What a ready-made attention mask means: padding of keys, causality, or something that is added to the scores."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from edgeattn.attention.variant import Variant, lowest
+
+# Additive masks hide with anything from -1e4, which fp16 holds, to -inf.
+_HIDDEN = -1e4
+
+
+def split(
+    mask: Tensor, batch: int, *, causal: bool, variant: Variant | None
+) -> tuple[Tensor | None, bool, Tensor | None]:
+    """(key mask [B, M] or None, causal, bias [B or 1, H or 1, N or 1, M] or None) that together are `mask`.
+
+    mask: [B or 1, H or 1, N or 1, M], bool (True = attend) or what is added to the scores.
+    causal: tried first, for a single query fits both; variant: the layer's own, if it has one.
+    A mask that is neither padding nor causality, nor both, is a bias: dense attention adds it, variants refuse it.
+    """
+    if torch.compiler.is_compiling():
+        return _traced(mask, batch, causal, variant)
+    seen = mask if mask.dtype == torch.bool else mask == 0
+    if mask.dtype != torch.bool and not bool((seen | (mask <= _HIDDEN)).all()):
+        return None, False, additive(mask)
+    if bool((seen == seen[:, :1]).all()):  # alike for all heads
+        rows = seen[:, 0]
+        # The last query sees every key that is no padding, whether what pads is on the left or on the right.
+        keys = rows[:, -1]
+        n, m = rows.shape[-2:]
+        matter = keys[:, :, None] if n == m else torch.ones_like(rows[..., :1])  # what a padded query sees does not
+        past = torch.ones(n, m, dtype=torch.bool, device=mask.device).tril(m - n)
+        for found in (causal, not causal):
+            expected = keys[:, None] & past if found else keys[:, None]
+            if bool(((rows == expected) | ~matter).all()):
+                return (None if bool(keys.all()) else keys.expand(batch, -1)), found, None
+    return None, False, additive(mask)
+
+
+def _traced(
+    mask: Tensor, batch: int, causal: bool, variant: Variant | None
+) -> tuple[Tensor | None, bool, Tensor | None]:
+    """While a graph is traced, values cannot be looked at: what they were when the layers were found holds."""
+    seen = mask if mask.dtype == torch.bool else mask > _HIDDEN
+    if variant is not None:
+        return seen[:, 0, -1].expand(batch, -1), variant.shape.causal, None
+    if mask.shape[1] == 1 and mask.shape[2] == 1 and mask.dtype == torch.bool:
+        return seen[:, 0, 0].expand(batch, -1), causal, None
+    return None, False, additive(mask)
+
+
+def additive(mask: Tensor) -> Tensor:
+    """A mask as what is added to scores, and finite: a row of -inf would turn softmax into NaN."""
+    if mask.dtype == torch.bool:
+        return torch.where(mask, 0.0, lowest(torch.float32))
+    return mask.clamp_min(lowest(mask.dtype))
+
+
+def both(a: Tensor | None, b: Tensor | None) -> Tensor | None:
+    """Key masks joined by and, biases by sum."""
+    if a is None or b is None:
+        return b if a is None else a
+    return a & b if a.dtype == torch.bool else a + b

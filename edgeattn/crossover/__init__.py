@@ -1,0 +1,1 @@
+"""From which length on each attention variant pays on this device, beside the best dense form."""

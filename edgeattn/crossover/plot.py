@@ -1,0 +1,69 @@
+"""The crossover document as a picture: time by length, and where each variant comes to be faster than dense."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure  # without pyplot, which looks for a display and keeps figures
+from matplotlib.ticker import FuncFormatter, NullLocator
+
+_TITLES = {False: "attention alone", True: "with its projections"}
+_FORMATS = ("svg", "png")
+_MARKERS = "osD^vP*Xdph<>"
+
+
+def draw(document: Mapping[str, Any], folder: Path) -> list[Path]:
+    """Write crossover.svg and crossover.png into `folder`; returns their paths."""
+    figure = Figure(figsize=(12.5, 6), layout="constrained")
+    axes = figure.subplots(1, 2, sharey=True)
+    for panel, projections in zip(axes, (False, True), strict=True):
+        _panel(panel, document, projections)
+    axes[0].set_ylabel("milliseconds of one layer")
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right center", frameon=False)
+    machine = document["machine"]
+    figure.suptitle(
+        f"{document['heads']} heads of {document['head_dim']}, "
+        f"{'causal' if document['causal'] else 'bidirectional'}, {document['precision']}, "
+        f"{machine['cpu_model'] or 'unknown processor'}, {document['threads']} threads\n"
+        "large marks: from this length on, a variant is faster than dense",
+        fontsize=11,
+    )
+    written = [folder / f"crossover.{suffix}" for suffix in _FORMATS]
+    with matplotlib.rc_context({"svg.fonttype": "none"}):  # text stays text
+        for path in written:
+            figure.savefig(path, dpi=120)
+    return written
+
+
+def _panel(panel: Axes, document: Mapping[str, Any], projections: bool) -> None:
+    cells = [cell for cell in document["cells"] if cell["projections"] == projections]
+    dense = {cell["length"]: cell["dense"]["ms"] for cell in cells if cell["dense"]}
+    panel.plot(list(dense), list(dense.values()), color="black", linewidth=2.5, label="dense", zorder=3)
+    pays = {each["variant"]: each["pays_from"] for each in document["pays"] if each["projections"] == projections}
+    colours = matplotlib.colormaps["tab20"]
+    for index, (variant, start) in enumerate(pays.items()):
+        times = {cell["length"]: cell["variants"][variant]["ms"] for cell in cells if variant in cell["variants"]}
+        # Dark shades first: light ones only once those are used up.
+        colour, marker = colours((2 * index) % 20 + (index >= 10)), _MARKERS[index % len(_MARKERS)]
+        panel.plot(
+            list(times), list(times.values()), color=colour, marker=marker, linewidth=1.2, markersize=3.5, label=variant
+        )
+        if start is not None:
+            panel.plot(
+                [start], [times[start]], color=colour, marker=marker, markersize=10, markeredgecolor="black", zorder=4
+            )
+    lengths = [cell["length"] for cell in cells]
+    panel.set_xscale("log", base=2)
+    panel.set_yscale("log")
+    panel.set_xticks(lengths)
+    for axis in (panel.xaxis, panel.yaxis):
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    panel.xaxis.set_minor_locator(NullLocator())
+    panel.set_xlabel("tokens")
+    panel.set_title(_TITLES[projections])
+    panel.grid(visible=True, which="both", alpha=0.2)

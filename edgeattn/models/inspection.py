@@ -1,0 +1,77 @@
+"""What of a model can be converted: its attention layers, what they cost, and which variants each can have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import AutoConfig, AutoModel
+
+from edgeattn.attention.dense import Dense
+from edgeattn.convert import find_layers, fitting
+from edgeattn.convert.plan import PLAN_KEY
+from edgeattn.errors import ModelError
+from edgeattn.models.checks import check_config
+from edgeattn.models.example import example_inputs
+
+
+def inspect_model(folder: Path, *, length: int | None = None) -> dict[str, Any]:
+    """Facts of the model in `folder`, of whose files its config alone is read: weights have no part in the answer.
+
+    Returns {architecture, model_type, parameters, flops, inputs, layers: [{index, name, kind, attention, heads,
+    head_dim, tokens, causal, cross, bias, parameters, core_flops, flops, variants}]}. FLOPs are of one sample; of a
+    layer "flops" are those of its attention module and "core_flops" those without its projections.
+    Raises ModelError for a folder or architecture that cannot be loaded, and for a model without such layers.
+    """
+    config = check_config(folder / "config.json")
+    chosen = {choice["layer"]: choice["variant"] for choice in config.get(PLAN_KEY, {}).get("plan", ())}
+    model = _make(folder)
+    inputs = example_inputs(model, length=length)
+    model.set_attn_implementation("eager")  # of products that the counter knows
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model(**inputs)
+    counts = counter.get_flop_counts()
+    layers = find_layers(model, inputs)
+    return {
+        "architecture": type(model).__name__,
+        "model_type": model.config.model_type,
+        "parameters": _parameters(model),
+        "flops": counter.get_total_flops(),
+        "inputs": {name: list(x.shape) for name, x in inputs.items()},
+        "layers": [
+            {
+                "index": layer.index,
+                "name": layer.name,
+                "kind": layer.kind,
+                "attention": chosen.get(layer.index, "dense"),
+                "heads": layer.shape.heads,
+                "head_dim": layer.shape.head_dim,
+                "tokens": layer.length,
+                "causal": layer.shape.causal,
+                "cross": layer.cross,
+                "bias": layer.bias,
+                "parameters": _parameters(model.get_submodule(layer.name)),
+                "core_flops": Dense.cost(Dense.Options(), layer.length, layer.shape).flops,
+                "flops": sum(counts.get(f"{type(model).__name__}.{layer.name}", {}).values()),
+                "variants": fitting(layer),
+            }
+            for layer in layers
+        ],
+    }
+
+
+def _make(folder: Path) -> Any:
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        return AutoModel.from_config(config, trust_remote_code=False, dtype=torch.float32).eval()
+    except (ValueError, KeyError, OSError) as error:
+        raise ModelError(
+            f"transformers cannot make this model: {str(error).splitlines()[0]}", where=str(folder)
+        ) from error
+
+
+def _parameters(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())

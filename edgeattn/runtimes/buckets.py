@@ -1,0 +1,48 @@
+"""Length buckets at run time: inputs are padded to the next length that a graph was fixed at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from edgeattn.runtimes.base import Arrays, Session
+
+AXIS = "sequence"
+
+
+class BucketedSession:
+    """Sessions of one model at fixed lengths, and one for any length, which takes what is longer than all of them.
+
+    axes: tensor name -> which of its axes is the sequence; of inputs and outputs that have one.
+    The padding is zeros, so that the attention mask says that it is none of the text.
+    """
+
+    def __init__(self, any_length: Session, fixed: Mapping[int, Session], axes: Mapping[str, int]) -> None:
+        self._any_length = any_length
+        self._fixed = dict(sorted(fixed.items()))
+        self._axes = axes
+
+    def run(self, feeds: Arrays) -> Arrays:
+        """Outputs by name for inputs by name, as long as the inputs were."""
+        length = max(array.shape[self._axes[name]] for name, array in feeds.items() if name in self._axes)
+        bucket = next((size for size in self._fixed if size >= length), None)
+        if bucket is None:
+            return self._any_length.run(feeds)
+        padded = {name: self._padded(name, array, bucket - length) for name, array in feeds.items()}
+        outputs = self._fixed[bucket].run(padded)
+        return {name: self._cut(name, array, length) for name, array in outputs.items()}
+
+    def describe(self) -> dict[str, Any]:
+        """The facts of the session for any length, with the lengths of the buckets."""
+        return {**self._any_length.describe(), "buckets": list(self._fixed)}
+
+    def _padded(self, name: str, array: Any, more: int) -> Any:
+        if name not in self._axes or not more:
+            return array
+        widths = [(0, more if axis == self._axes[name] else 0) for axis in range(array.ndim)]
+        return np.pad(array, widths)
+
+    def _cut(self, name: str, array: Any, length: int) -> Any:
+        return np.take(array, range(length), axis=self._axes[name]) if name in self._axes else array

@@ -1,0 +1,96 @@
+"""`edgeattn crossover`, as a user calls it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from edgeattn.cli.main import run
+from edgeattn.crossover import measure
+from edgeattn.shipped import shipped
+
+SMALL = ["crossover", "--heads", "2", "--head-dim", "8", "--lengths", "8,4,8", "--threads", "1"]
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rounds of milliseconds."""
+    monkeypatch.setattr(measure, "Effort", partial(measure.Effort, rounds=2, block_s=0.003, warm_s=0.003))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("hasty")
+def test_measures_and_writes_table_document_and_plot(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "results" / "here"
+    options = ["--variants", "sliding_window,hedgehog", "--options", "hedgehog.feature_dim=4,sliding_window.window=4"]
+    assert run([*SMALL, *options, "--json", "--out", str(out)]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["notes"] == []
+    cells = document["cells"]
+    assert [(cell["length"], cell["projections"]) for cell in cells] == [(4, False), (4, True), (8, False), (8, True)]
+    for cell in cells:
+        assert set(cell["dense"]["forms_ms"]) == {"plain", "MultiHeadAttention"}
+        assert set(cell["variants"]) == {"hedgehog", "sliding_window"}
+        for found in cell["variants"].values():
+            assert found["ms"] > 0
+            assert found["speedup"]["low"] <= found["speedup"]["ratio"] <= found["speedup"]["high"]
+    assert document["options"]["hedgehog"]["feature_dim"] == 4
+    assert document["options"]["sliding_window"]["window"] == 4
+    assert json.loads((out / "crossover.json").read_text()) == document
+    assert "pays from N" in (out / "crossover.txt").read_text()
+    assert {path.name for path in out.iterdir()} == {f"crossover.{end}" for end in ("json", "txt", "svg", "png")}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["--target", "cpus"], 2, "unknown device 'cpus'\n  fix: did you mean 'cpu'"),
+        (["--heads", "0"], 2, "'--heads': 0 is not in the range"),
+        (["--head-dim", "100000"], 2, "'--head-dim': 100000 is not in the range"),
+        (["--lengths", "many"], 2, "'--lengths': 'many' is no list of numbers such as 128,512"),
+        (["--lengths", "0"], 2, "a length is a number of tokens from 1"),
+        (["--variants", "hedgehogs"], 2, "--variants: unknown variant 'hedgehogs'\n  fix: did you mean 'hedgehog'"),
+        (["--variants", "dense"], 2, "--variants: dense is what the variants are held against"),
+        (["--options", "hedgehog.features=4"], 2, "--options: option 'features' is not one of hedgehog's\n  fix: did"),
+        (["--options", "hedgehog.feature_dim=1"], 2, "--options: hedgehog.feature_dim: Input should be greater than"),
+        (["--options", "hedgehog.feature_dim=four"], 2, "hedgehog.feature_dim: Input should be a valid integer"),
+        (["--options", "hedgehog"], 2, "--options: 'hedgehog' is no option\n  fix: write sliding_window.window=256"),
+        (["--variants", "hedgehog", "--options", "sliding_window.window=4"], 2, "no variant 'sliding_window' is"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_refused_before_anything_is_measured(
+    arguments: list[str], code: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([*SMALL, *arguments]) == code
+    assert said in capsys.readouterr().err
+
+
+def test_a_variant_without_the_mode_says_which_have_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from edgeattn.attention.hedgehog import Hedgehog
+
+    monkeypatch.setattr(Hedgehog, "causal", False)
+    assert run([*SMALL, "--causal", "--variants", "hedgehog"]) == 2
+    error = capsys.readouterr().err
+    assert "--variants: hedgehog is not causal\n  fix: run without --causal" in error
+
+
+def test_another_device_is_to_be_measured_on_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copyfile(shipped("devices") / "cpu.yaml", tmp_path / "cpu.yaml")
+    (tmp_path / "board.yaml").write_text("schema: 1\nextends: cpu\ndescription: A board\ncpu: {model: Another}\n")
+    monkeypatch.setattr("edgeattn.devices.load.shipped", lambda _kind: tmp_path)
+    assert run([*SMALL, "--target", "board"]) == 4
+    assert "board is not this machine, and a crossover is measured on the device itself" in capsys.readouterr().err
+
+
+def test_a_file_is_no_folder_to_write_to(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("")
+    assert run([*SMALL, "--out", str(tmp_path / "file")]) == 2
+    assert "is a file" in capsys.readouterr().err

@@ -1,0 +1,106 @@
+"""`edgeattn inspect`: layers, costs, and what can replace them."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import tiny_models
+
+from edgeattn.attention import ATTENTION
+from edgeattn.cli.main import run
+from edgeattn.convert import Choice, convert
+from edgeattn.models.student import save_student
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """A function: name of a tiny model -> its folder."""
+
+    def save(name, **options):
+        model, _ = tiny_models.make(name, layers=2, **options)
+        model.save_pretrained(tmp_path / name)
+        return str(tmp_path / name)
+
+    return save
+
+
+def document(capsys, *arguments):
+    assert run(["inspect", *arguments, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_an_encoder_can_have_all_that_is_bidirectional(saved, capsys):
+    found = document(capsys, saved("bert"), "--length", "20")
+    assert found["architecture"] == "BertModel"
+    assert found["inputs"] == {"input_ids": [1, 20], "attention_mask": [1, 20]}
+    first, second = found["layers"]
+    assert (first["name"], first["kind"]) == ("encoder.layer.0.attention.self", "BertSelfAttention")
+    assert (second["heads"], second["head_dim"], second["tokens"]) == (2, 8, 20)
+    assert first["parameters"] == 3 * (16 * 16 + 16)
+    assert first["core_flops"] == 2 * 2 * 20 * 20 * 16
+    assert first["flops"] == 3 * 2 * 20 * 16 * 16 + first["core_flops"]
+    assert found["flops"] > 2 * first["flops"]
+    assert first["variants"] == [name for name in ATTENTION if ATTENTION[name].bidirectional and name != "dense"]
+
+
+def test_a_decoder_can_have_what_is_causal(saved, capsys):
+    for layer in document(capsys, saved("llama"))["layers"]:
+        assert layer["causal"] is True
+        assert {"hedgehog", "gated_delta"} <= set(layer["variants"])
+        assert all(ATTENTION[name].causal for name in layer["variants"])
+
+
+def test_an_image_model_has_tokens_for_its_patches(saved, capsys):
+    found = document(capsys, saved("vit"))
+    assert found["inputs"] == {"pixel_values": [1, 1, 8, 8]}
+    assert {layer["tokens"] for layer in found["layers"]} == {17}
+
+
+def test_a_student_says_what_its_layers_have(tmp_path, capsys):
+    model, feeds = tiny_models.make("bert", layers=2)
+    plan = (Choice(1, "hedgehog", {}),)
+    save_student(convert(model, plan, feeds), plan, tmp_path)
+    assert [layer["attention"] for layer in document(capsys, str(tmp_path))["layers"]] == ["dense", "hedgehog"]
+
+
+def test_the_human_output_is_a_table_and_what_can_be_done(saved, capsys):
+    assert run(["inspect", saved("bert")]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("BertModel: ")
+    assert "\n0      encoder.layer.0.attention.self  dense      2 x 8  " in out
+    assert "\nlayers 0-1 can have hedgehog, " in out
+    assert max(map(len, out.splitlines()[:5])) <= 110
+
+
+def test_a_bias_of_relative_positions_leaves_nothing_and_says_so(saved, capsys):
+    assert run(["inspect", saved("t5")]) == 0
+    out = capsys.readouterr().out
+    assert "dense bias" in out
+    assert "must stay dense: nothing else fits\nnothing of this model can be converted\n" in out
+
+
+def test_a_model_without_the_interface_is_refused(saved, capsys):
+    assert run(["inspect", saved("fnet")]) == 2
+    assert "FNetModel never calls the attention interface" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ('{"model_type": "no-such"}', "transformers cannot make this model: "),
+        ('{"auto_map": {}}', "auto_map asks to run code that came with the model"),
+        ("{", "config.json is not JSON"),
+    ],
+)
+def test_a_config_that_is_none_is_refused(tmp_path, capsys, config, message):
+    (tmp_path / "config.json").write_text(config)
+    assert run(["inspect", str(tmp_path)]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_folder_that_is_none_and_too_many_tokens_are_refused(saved, capsys, tmp_path):
+    assert run(["inspect", str(tmp_path / "nowhere")]) == 2
+    assert "no config.json" in capsys.readouterr().err
+    assert run(["inspect", saved("bert"), "--length", "4000"]) == 2
+    assert "4000 tokens are more than the 32 positions of the model" in capsys.readouterr().err
