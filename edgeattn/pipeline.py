@@ -66,7 +66,10 @@ def compile_recipe(
         1,
         # The last five are only looked at, so that what a later stage would refuse is said before the training.
         reads={
-            **{part: document[part] for part in ("attention", "model", "accept", "bench", "export", "quantize")},
+            **{
+                part: document[part]
+                for part in ("attention", "reduce", "model", "accept", "bench", "export", "quantize")
+            },
             "device": device.model_dump(mode="json"),
         },
         inputs=[teacher, data],

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import pad, softplus
+from torch.nn.functional import softplus
 
 from edgeattn.attention.blocks import cut, later_by
 from edgeattn.attention.linear import FUSED
 from edgeattn.attention.lowering import allowed
 from edgeattn.attention.variant import Cost, Shape, State, Variant, VariantOptions
 
-_CHUNK = 64  # tokens
-_BLOCK = 16  # tokens
-_LONGEST = 65536  # tokens, where the length is not known while a graph is made
-_GROUP = 8  # chunks that pass the state on as one
+_CHUNK = 64  # tokens; a power of two, as is the next
+_LONGEST = 65536  # tokens that a graph of unknown length is right for
 _EPS = 1e-6
 _NEVER = 1e30  # exp of less than this below 0 is 0
 
@@ -25,7 +25,7 @@ class GatedDelta(Variant):
     The paper takes the decay a_t and the write strength b_t from the layer's input. A converted layer's variant sees
     q, k and v alone, so here both are learned maps of the token's key, one a head: a_t = exp(-exp(A) softplus(.)),
     b_t = sigmoid(.). A learned scale a head stands in for the paper's output norm and gate. Padding leaves the state
-    as it is.
+    as it is. A graph exported for any length is right up to 65536 tokens.
     """
 
     name = "gated_delta"
@@ -85,7 +85,7 @@ class GatedDelta(Variant):
         """
         device = q.device
         lower = torch.ones(_CHUNK, _CHUNK, device=device).tril()
-        since = (decay.squeeze(-1) @ lower.mT)[..., None]  # log of the decay from the chunk's start, own token included
+        since = (lower * decay.mT).sum(-1, keepdim=True)  # log of the decay from the chunk's start, own token included
         # exp of a difference: a quotient of decays would divide by one that underflowed.
         between = (since - since.mT + (lower - 1.0) * _NEVER).exp()
         faded, weighted = since.exp(), strength * k
@@ -105,14 +105,16 @@ class GatedDelta(Variant):
         decay, strength = self.gates(k.float(), None)
         query, key = _normalized(q.float()), _normalized(k.float())
         kept = decay.exp() * state[0]
-        (next_state,) = (kept + key.mT @ (strength * (v.float() - key @ kept)),)
-        return (query @ next_state * self.scale.float()).to(v.dtype), (next_state,)
+        kept = kept + key.mT @ (strength * (v.float() - key @ kept))
+        return (query @ kept * self.scale.float()).to(v.dtype), (kept,)
 
     @classmethod
     def cost(cls, options: VariantOptions, length: int, shape: Shape) -> Cost:
         h, d, n, c = shape.heads, shape.head_dim, length, _CHUNK
-        products = 2 * c * d + 2 * c * d + c * 2 * d + 4 * d * d  # scores, their use, the system, states and queries
-        scan = 3 * d * d * d // c
+        products = (
+            6 * c * d + 3 * d * d + 2 * c * c * 5
+        )  # scores and their use, states and their use, the triangular system
+        scan = 2 * d * d * d // c * int(math.log2(_LONGEST // c))
         return Cost(flops=2 * h * n * (products + scan), bytes=4 * h * n * (12 * d + 8 * c + 6 * d * d // c))
 
 
@@ -127,19 +129,17 @@ def _unit_lower_inverse(a: Tensor) -> Tensor:
     By blocks, [[X, 0], [L, Y]]^-1 = [[X^-1, 0], [-Y^-1 L X^-1, Y^-1]]. As stable as forward substitution, unlike the
     series I - A + A^2 - ..., whose terms grow where keys are alike.
     """
-    size, half = a.shape[-1], a.shape[-1] // 2
-    if size > _BLOCK:
-        own = torch.stack([a[..., :half, :half], a[..., half:, half:]], dim=-3)
-        first, second = _unit_lower_inverse(own).unbind(-3)
-        corner = -(second @ a[..., half:, :half] @ first)
-        return torch.cat([pad(first, (0, half)), torch.cat([corner, second], dim=-1)], dim=-2)
-    # Products of small blocks cost more than zeros in one of all of them do.
+    size = a.shape[-1]
     index = torch.arange(size, device=a.device)
-    inverse, block = torch.eye(size, device=a.device), 1
-    while block < size:
+
+    def corner(block: int) -> Tensor:  # where the blocks L of that size are
         pair, second = index // (2 * block), index // block % 2 == 1
-        corner = a * ((pair[:, None] == pair) & second[:, None] & ~second)
-        inverse = inverse - inverse @ corner @ inverse
+        return (pair[:, None] == pair) & second[:, None] & ~second
+
+    inverse = torch.eye(size, device=a.device) - a * corner(1)
+    block = 2
+    while block < size:
+        inverse = inverse - inverse @ (a * corner(block)) @ inverse
         block *= 2
     return inverse
 
@@ -148,27 +148,16 @@ def _states_before(passed: Tensor, written: Tensor) -> Tensor:
     """The state before each chunk of S' = passed S + written, from S = 0.
 
     passed: [B, H, T, D, D]   written: [B, H, T, D, Dv]   returns [B, H, T, D, Dv]
-    A loop over chunks would be one in the graph too. So a group of chunks is made one step, one chunk after the other
-    but all groups at once; what groups pass on is a prefix scan in log2 rounds (Hillis and Steele 1986).
+    A loop over chunks would be one in the graph too, so this is a prefix scan in log2 rounds (Hillis and Steele 1986).
+    What is before the first chunk is nothing, and passes nothing.
     """
     chunks = passed.shape[2]
-    groups = (chunks + _GROUP - 1) // _GROUP
-    steps = [
-        pad(x, (0, 0, 0, 0, 0, groups * _GROUP - chunks)).unflatten(2, (groups, _GROUP)).unbind(3)
-        for x in (passed, written)
-    ]
-    (group_passed, group_written), *rest = zip(*steps, strict=True)
-    for step_passed, step_written in rest:
-        group_passed, group_written = step_passed @ group_passed, step_passed @ group_written + step_written
-    shift, most = 1, groups if isinstance(groups, int) else _LONGEST // (_GROUP * _CHUNK)
+    shift, most = 1, chunks if isinstance(chunks, int) else _LONGEST // _CHUNK
     while shift < most:
-        group_written = group_written + group_passed @ later_by(group_written, shift)
-        group_passed = group_passed @ later_by(group_passed, shift)
+        written = written + passed @ later_by(written, shift)
+        passed = passed @ later_by(passed, shift)
         shift *= 2
-    states = [later_by(group_written, 1)]
-    for step_passed, step_written in zip(*steps, strict=True):
-        states.append(step_passed @ states[-1] + step_written)
-    return torch.stack(states[:-1], dim=3).flatten(2, 3)[:, :, :chunks]
+    return later_by(written, 1)
 
 
 def _fused(q: Tensor, k: Tensor, v: Tensor, decay: Tensor, strength: Tensor) -> Tensor:

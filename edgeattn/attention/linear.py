@@ -137,7 +137,7 @@ def mix_chunks(pairs: Pairs, value: Tensor) -> Tensor:
 def prefix_states(states: Tensor) -> Tensor:
     """states: [B, H, chunks, F, X], one a chunk -> for each chunk the sum of those before it, 0 for the first.
 
-    A CumSum, which the parser of TensorRT has had since 2021, is not slower in ONNX Runtime than a product with a triangular
+    A CumSum, which TensorRT's parser has had since 2021, is not slower in ONNX Runtime than a product with a triangular
     matrix, and does not grow with the square of the number of chunks. It is shifted before and not taken apart after:
     to add a chunk and take it off again would let rounding see the future.
     """

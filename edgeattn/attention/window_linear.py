@@ -9,7 +9,7 @@ from torch.nn.functional import pad
 
 from edgeattn.attention.blocks import around, attended, cut, first_attended, hidden, later_by, leading, pick, take
 from edgeattn.attention.hedgehog import Hedgehog, HedgehogOptions
-from edgeattn.attention.linear import prefix_states
+from edgeattn.attention.linear import prefix_states, promoted
 from edgeattn.attention.variant import Cost, Shape, State, VariantOptions
 
 
@@ -69,7 +69,7 @@ class WindowLinear(Hedgehog):
         self, q: Tensor, k: Tensor, v: Tensor, key_mask: Tensor | None = None, key_weight: Tensor | None = None
     ) -> Tensor:
         n = q.shape[2]
-        value = pad(v.float(), (0, 1), value=1.0)  # a last column whose sums are the divisor
+        value = pad(promoted(v), (0, 1), value=1.0)  # a last column whose sums are the divisor
         out = (self._near(q, k, value, key_mask) + self._far(q, k, value, key_mask)).flatten(2, 3)[:, :, :n]
         return (out[..., :-1] / out[..., -1:]).to(v.dtype)
 
@@ -92,8 +92,8 @@ class WindowLinear(Hedgehog):
             [torch.arange(sinks, device=q.device).expand(index.shape[0], -1), index.clamp_min(0) + sinks], 1
         )
         keys, values = (take(torch.cat([pick(x, positions), x], 2), index) for x in (k, v))
-        scores = (take(q * self.shape.scaling, own) @ keys.mT).float() + bias[:, None]
-        weights = (scores - scores.amax(-1, keepdim=True)).exp() * self.window_factor.float().sigmoid()[:, None]
+        scores = promoted(take(q * self.shape.scaling, own) @ keys.mT) + bias[:, None]
+        weights = (scores - scores.amax(-1, keepdim=True)).exp() * promoted(self.window_factor).sigmoid()[:, None]
         return weights @ values
 
     def _far(self, q: Tensor, k: Tensor, v: Tensor, key_mask: Tensor | None) -> Tensor:

@@ -30,6 +30,7 @@ class Layer:
     cross: bool  # keys and values come from another sequence than the queries
     bias: bool  # adds to its scores: relative positions, or a mask that is neither padding nor causal
     length: int  # queries that it saw
+    keys: int  # keys that it saw, as many but in cross-attention
     kind: str  # the class of the attention module
     window: int | None = None  # its own dense attention does not see keys at this distance and beyond
 
@@ -90,6 +91,7 @@ def attend(
             cross=cross or module in calls.cross or query.shape[-2] != key.shape[-2],
             bias=bias is not None,
             length=query.shape[-2],
+            keys=key.shape[-2],
             kind=type(module).__name__,
             window=window,
         )

@@ -84,7 +84,7 @@ def _key_mask(
         if attention_mask is not None and start:  # a cache that has dropped what is out of the window
             attention_mask = attention_mask[:, start : start + length]
     calls = recording()
-    if calls is not None and attention_mask is None and length is not None:
+    if calls is not None and attention_mask is None and (causal or window is not None):
         attention_mask = torch.ones(sizes["batch_size"], length, dtype=torch.bool, device=sizes.get("device"))
     mask = None if attention_mask is None else attention_mask.bool()
     if calls is not None and mask is not None:

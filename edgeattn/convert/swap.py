@@ -32,7 +32,13 @@ def find_layers(model: nn.Module, inputs: Mapping[str, Tensor]) -> tuple[Layer, 
         part.set_attn_implementation(IMPLEMENTATION)
     adopt(model)
     with recorded_calls(model) as calls, torch.no_grad():
-        model(**inputs)
+        try:
+            model(**inputs)
+        except (RuntimeError, IndexError, ValueError, TypeError) as error:
+            raise ModelError(
+                f"{type(model).__name__} does not run on the example inputs with edgeattn's attention: {error}",
+                fix="if it runs on them with its own, it computes with its attention mask: use another architecture",
+            ) from error
     if not calls.layers:
         raise _without_layers(model)
     return tuple(calls.layers.values())

@@ -54,7 +54,7 @@ def inspect_model(folder: Path, *, length: int | None = None) -> dict[str, Any]:
                 "cross": layer.cross,
                 "bias": layer.bias,
                 "parameters": _parameters(model.get_submodule(layer.name)),
-                "core_flops": Dense.cost(Dense.Options(), layer.length, layer.shape).flops,
+                "core_flops": Dense.cost(Dense.Options(), layer.length, layer.shape).flops * layer.keys // layer.length,
                 "flops": sum(counts.get(f"{type(model).__name__}.{layer.name}", {}).values()),
                 "variants": fitting(layer),
             }

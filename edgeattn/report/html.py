@@ -165,7 +165,7 @@ def _plan(plan: Sequence[Mapping[str, Any]]) -> str:
 
     rows = []
     for (variant, options), entries in groupby(plan, key=what):
-        layers = [entry.get("layer") for entry in entries]
+        layers: list[Any] = [entry.get("layer") for entry in entries]
         run = len(layers) > 1 and layers == list(range(layers[0], layers[0] + len(layers)))
         span = f"{layers[0]} to {layers[-1]}" if run else _plain(layers)
         rows.append((span, variant, _plain(json.loads(options))))

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
 import torch
 from onnx.reference.ops.op_linear_attention import LinearAttention
 from torch.nn.functional import normalize
 
-from edgeattn.attention.gated_delta import GatedDelta, _unit_lower_inverse
+from edgeattn.attention.gated_delta import GatedDelta
+from edgeattn.attention.linear import FUSED
+from edgeattn.attention.lowering import allow
 from edgeattn.attention.variant import Shape
 
 
@@ -33,14 +37,13 @@ def test_it_is_the_naive_recurrence_of_flash_linear_attention():
     q, k, v = inputs(100)
     decay, strength = made.gates(k, None)
     query, key = normalize(q, dim=-1), normalize(k, dim=-1)
-    h = torch.zeros(2, 2, 8, 8)
+    h, expected = torch.zeros(2, 2, 8, 8), []
     for t in range(100):
         h = h * decay[:, :, t, :, None].exp()
         read = torch.einsum("bhd,bhdv->bhv", key[:, :, t], h)
         h = h + torch.einsum("bhd,bhv->bhdv", key[:, :, t], strength[:, :, t] * (v[:, :, t] - read))
-        expected = torch.einsum("bhd,bhdv->bhv", query[:, :, t], h) * made.scale[:, 0]
-        torch.testing.assert_close(made(q, k, v)[:, :, t] if t % 33 == 0 else expected, expected, rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(made(q, k, v)[:, :, -1], expected, rtol=1e-4, atol=1e-4)
+        expected.append(torch.einsum("bhd,bhdv->bhv", query[:, :, t], h) * made.scale[:, 0])
+    torch.testing.assert_close(made(q, k, v), torch.stack(expected, 2), rtol=1e-4, atol=1e-4)
 
 
 @torch.no_grad()
@@ -72,13 +75,6 @@ def test_keys_that_are_all_alike_do_not_blow_up():
     torch.testing.assert_close(made(q, k, v), made.reference(q, k, v), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("size", [2, 8, 64])
-def test_the_inverse_of_a_unit_lower_triangle(size):
-    a = torch.randn(3, size, size, generator=torch.Generator().manual_seed(0), dtype=torch.float64).tril(-1) * 0.5
-    expected = torch.linalg.inv(torch.eye(size, dtype=torch.float64) + a)
-    torch.testing.assert_close(_unit_lower_inverse(a + torch.ones_like(a).triu()), expected, rtol=1e-8, atol=1e-8)
-
-
 @torch.no_grad()
 def test_strong_decay_underflows_to_nothing_and_not_to_nan():
     made = layer()
@@ -100,3 +96,18 @@ def test_padding_leaves_the_state_as_it_is(side):
     mask = torch.nn.functional.pad(torch.ones(2, 90, dtype=torch.bool), room)
     found = made(*padded, mask)[:, :, room[0] : room[0] + 90]
     torch.testing.assert_close(found, alone, rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+def test_the_fused_operator_of_onnx_runtime_is_the_same(tmp_path):
+    made, file = layer(), tmp_path / "model.onnx"
+    feeds = (*inputs(150), torch.arange(150) < torch.tensor([[150], [90]]))
+    names = ["q", "k", "v", "key_mask"]
+    with allow(frozenset({FUSED})):
+        torch.onnx.export(made, feeds, dynamo=True, opset_version=20, verbose=False, input_names=names).save(file)
+    assert [node.op_type for node in onnx.load(file).graph.node if node.domain == "com.microsoft"] == [
+        "LinearAttention"
+    ]
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {name: x.numpy() for name, x in zip(names, feeds, strict=True)})
+    torch.testing.assert_close(torch.from_numpy(found), made(*feeds), rtol=1e-4, atol=1e-4)

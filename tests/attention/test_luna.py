@@ -65,4 +65,4 @@ def test_its_functions_learn():
         error.backward()
         optimizer.step()
         errors.append(error.item())
-    assert errors[-1] < 0.1 * errors[0]
+    assert errors[-1] < 0.25 * errors[0]

@@ -98,3 +98,17 @@ def test_high_scores_do_not_overflow(causal):
     found = made(q, k, v)
     assert torch.isfinite(found).all()
     torch.testing.assert_close(found, made.reference(q, k, v), rtol=1e-4, atol=1e-3)
+
+
+@both
+@torch.no_grad()
+def test_values_that_are_near_leave_no_trace_in_what_is_far(causal):
+    """A sum over all keys, with the near ones taken off again, would keep a rounding error of theirs."""
+    made = layer(causal, window=4, sinks=0)
+    q, k, v = inputs(40)
+    made.window_factor.fill_(-80.0)  # near keys weigh nothing
+    near = slice(16, 24 if causal else 28)  # of a query in the block 20 to 23
+    v[:, :, near] = 0.0
+    expected = made(q, k, v)[:, :, 23]
+    v[:, :, near] = 1e7
+    torch.testing.assert_close(made(q, k, v)[:, :, 23], expected, rtol=1e-5, atol=1e-5)

@@ -51,6 +51,13 @@ def test_a_decoder_can_have_what_is_causal(saved, capsys):
         assert all(ATTENTION[name].causal for name in layer["variants"])
 
 
+def test_cross_attention_is_counted_with_the_other_sequence(saved, capsys):
+    layers = document(capsys, saved("t5"), "--length", "20")["layers"]
+    cross = next(layer for layer in layers if layer["cross"])
+    assert cross["tokens"] == 16
+    assert cross["core_flops"] == 2 * 2 * 16 * 20 * 16
+
+
 def test_an_image_model_has_tokens_for_its_patches(saved, capsys):
     found = document(capsys, saved("vit"))
     assert found["inputs"] == {"pixel_values": [1, 1, 8, 8]}

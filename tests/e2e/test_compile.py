@@ -45,6 +45,8 @@ data:
 attention:
   - {layers: [0], variant: sliding_window, options: {window: 8, global_tokens: 1}}
   - {layers: [1], variant: hedgehog}
+reduce:
+  - {layers: [0], reducer: token_merging, options: {r: 4}}
 distill:
   transfer: {steps: 6, learning_rate: 1e-2, batch_size: 16}
   finetune: {steps: 30, learning_rate: 1e-3, batch_size: 16}
@@ -128,7 +130,7 @@ def outcomes(stderr: str) -> dict[str, str]:
 def test_a_compile_makes_a_bundle_with_its_evidence(compiled):
     opened = Bundle.open(compiled.bundle)
     assert opened.manifest.name == "small-digits"
-    assert [choice["variant"] for choice in opened.manifest.plan] == ["sliding_window", "hedgehog"]
+    assert [choice["variant"] for choice in opened.manifest.plan] == ["sliding_window", "hedgehog", "token_merging"]
     assert sorted(path.name for path in compiled.bundle.iterdir()) == sorted(
         [
             *("bundle.json", "config.json", "export.json", "engine", "eval.npz", "samples.npz", "report.html"),

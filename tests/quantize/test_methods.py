@@ -7,7 +7,9 @@ import onnx
 import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
 
+from edgeattn.devices.probe import probe_cpu
 from edgeattn.devices.profile import CpuFacts
 from edgeattn.errors import ToolError
 from edgeattn.quantize import quantize
@@ -52,9 +54,12 @@ def graph(folder, *, linear=True):
     return path
 
 
+def samples():
+    return np.random.default_rng(1).normal(size=(2, 9, C)).astype(np.float32)
+
+
 def out(path):
-    x = np.random.default_rng(1).normal(size=(2, 9, C)).astype(np.float32)
-    return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]).run(None, {"x": x})[0]
+    return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]).run(None, {"x": samples()})[0]
 
 
 def size(path):
@@ -78,10 +83,18 @@ def test_int8_is_smaller_and_nearly_the_same(tmp_path, sets):
     source, small = graph(tmp_path), target(tmp_path)
     quantize(source, small, "int8-dynamic", CpuFacts(instruction_sets=sets))
     assert size(small) < size(source)
-    expected, found = out(source), out(small)
+    # By ONNX's reference evaluator: a graph for a processor that adds bytes exactly saturates on one that does not.
+    expected, found = out(source), ReferenceEvaluator(str(small)).run(None, {"x": samples()})[0]
     assert np.linalg.norm(found - expected) < 0.05 * np.linalg.norm(expected)
     assert not np.array_equal(found, expected)
     assert {path.suffix for path in small.parent.iterdir()} <= {".onnx", ".data"}
+
+
+def test_int8_for_this_processor_runs_on_it_nearly_the_same(tmp_path):
+    source, small = graph(tmp_path), target(tmp_path)
+    quantize(source, small, "int8-dynamic", CpuFacts(instruction_sets=tuple(probe_cpu().instruction_sets)))
+    expected, found = out(source), out(small)
+    assert np.linalg.norm(found - expected) < 0.05 * np.linalg.norm(expected)
 
 
 def test_int8_is_for_linear_layers_alone(tmp_path):

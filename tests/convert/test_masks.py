@@ -1,0 +1,290 @@
+"""Attention masks: what models make of them themselves, and what is refused rather than left out without a word."""
+
+from __future__ import annotations
+
+import pytest
+import tiny_models
+import torch
+import transformers
+from torch.nn.functional import pad
+
+from edgeattn.attention import ATTENTION
+from edgeattn.convert import Choice, convert, find_layers, fitting
+from edgeattn.errors import ModelError
+
+HEDGEHOG = Choice(0, "hedgehog", {"feature_dim": 4})
+LOWEST = torch.finfo(torch.float32).min
+
+
+def hidden(model, feeds, **more):
+    with torch.no_grad():
+        return tiny_models.real(model(**feeds, **more).last_hidden_state, feeds)
+
+
+def close(a, b, tolerance=1e-5):
+    torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance)
+
+
+def four_axes(mask, kind):
+    """A key padding mask [B, N] as models make N x N ones of it."""
+    seen = mask.bool()[:, None, None, :]
+    if kind != "row":
+        seen = seen.expand(-1, 1, mask.shape[1], -1)
+    if kind == "causal":
+        seen = seen & torch.ones(mask.shape[1], mask.shape[1], dtype=torch.bool).tril()
+    return seen if kind == "bool" else torch.where(seen, 0.0, -1e4 if kind == "half" else LOWEST)
+
+
+# --- masks with four axes -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["row", "bool", "float", "half"])
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_padding_in_a_mask_with_four_axes_is_padding(kind, side):
+    model, feeds = tiny_models.make("bert", 2)
+    if side == "left":
+        feeds = {key: x.flip(1) for key, x in feeds.items()}
+    convert(model, (HEDGEHOG,), feeds)
+    expected = hidden(model, feeds)
+    with torch.no_grad():
+        out = model(feeds["input_ids"], attention_mask=four_axes(feeds["attention_mask"], kind)).last_hidden_state
+    close(tiny_models.real(out, feeds), expected)
+
+
+def test_a_causal_mask_with_four_axes_makes_the_layer_causal():
+    model, feeds = tiny_models.make("bert", 2)
+    ids, mask = feeds["input_ids"], four_axes(feeds["attention_mask"], "causal")
+    model.set_attn_implementation("sdpa")
+    with torch.no_grad():
+        expected = model(ids, attention_mask=mask).last_hidden_state
+    ready = {"input_ids": ids, "attention_mask": mask}
+    assert [layer.shape.causal for layer in find_layers(model, ready)] == [True, True]
+    with torch.no_grad():
+        close(*(tiny_models.real(x, feeds) for x in (model(**ready).last_hidden_state, expected)))
+
+
+def test_any_other_mask_is_computed_by_dense_layers_and_refused_by_variants():
+    model, feeds = tiny_models.make("bert", 2)
+    generator = torch.Generator().manual_seed(2)
+    seen = (torch.rand(3, 1, 24, 24, generator=generator) > 0.5) | torch.eye(24, dtype=torch.bool)
+    odd = {"input_ids": feeds["input_ids"], "attention_mask": seen}
+    model.set_attn_implementation("sdpa")
+    with torch.no_grad():
+        expected = model(**odd).last_hidden_state
+    assert [layer.bias for layer in find_layers(model, odd)] == [True, True]
+    with torch.no_grad():
+        close(model(**odd).last_hidden_state, expected)
+    with pytest.raises(
+        ModelError, match=r"^layer 0 \(.*\): hedgehog has no place for this layer's bias .* or mask of it"
+    ):
+        convert(model, (HEDGEHOG,), odd)
+    convert(model, (HEDGEHOG,), feeds)
+    with pytest.raises(
+        ModelError, match=r"^layer 0 \(encoder.layer.0.attention.self\): hedgehog has no place for the b"
+    ):
+        model(**odd)
+
+
+def test_a_bias_that_a_model_hands_over_as_its_mask_stays_one():
+    """Swin adds relative positions to its mask; a window of it has as many rows as the batch times the windows."""
+    config = transformers.SwinConfig(
+        image_size=16, patch_size=2, embed_dim=8, depths=[2], num_heads=[2], window_size=4, drop_path_rate=0.0
+    )
+    torch.manual_seed(0)
+    model = transformers.SwinModel(config).eval()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    feeds = {"pixel_values": torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(1))}
+    model.set_attn_implementation("eager")
+    expected = hidden(model, feeds)
+    assert [layer.bias for layer in find_layers(model, feeds)] == [True, True]
+    close(hidden(model, feeds), expected)
+
+
+def test_a_mask_with_three_axes_is_refused():
+    model, feeds = tiny_models.make("vit", 1)
+    attention = model.vit.layers[0].attention
+    odd = torch.ones(3, 17, 17)
+    attention.register_forward_pre_hook(lambda module, args, kwargs: ((args[0], odd), {}), with_kwargs=True)
+    with pytest.raises(
+        ModelError, match=r"^vit.layers.0.attention: ViTAttention gives its attention a mask with 3 axes"
+    ):
+        find_layers(model, feeds)
+
+
+# --- masks that transformers would make ---------------------------------------------------------------------
+
+
+def test_packed_sequences_are_refused():
+    model, feeds = tiny_models.make("llama", 1)
+    find_layers(model, feeds)
+    places = torch.cat([torch.arange(10), torch.arange(14)])[None]
+    with pytest.raises(ModelError, match=r"^its attention mask is made by packed_sequence_mask_function and remap_pos"):
+        model(input_ids=feeds["input_ids"][:1], position_ids=places, use_cache=False)
+
+
+def test_a_window_that_only_the_mask_knows_is_the_layers_all_the_same():
+    config = transformers.Qwen2MoeConfig(
+        vocab_size=48, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1,
+        intermediate_size=24, moe_intermediate_size=8, shared_expert_intermediate_size=8, num_experts=2,
+        num_experts_per_tok=1, use_sliding_window=True, sliding_window=4, layer_types=["sliding_attention",
+        "full_attention"], pad_token_id=0, initializer_range=0.4,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    model, feeds = transformers.Qwen2MoeModel(config).eval(), tiny_models.feeds("llama")
+    model.set_attn_implementation("eager")
+    expected = hidden(model, feeds)
+    assert [layer.window for layer in find_layers(model, feeds)] == [4, None]
+    close(hidden(model, feeds), expected)
+
+
+# --- cross-attention ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("length", [12, 5])  # the encoder has 12 places
+def test_cross_attention_is_seen_at_equal_lengths_too(length):
+    model, _ = tiny_models.make("whisper", 1)
+    layers = find_layers(model, tiny_models.feeds("whisper", (length, 3)))
+    assert [(layer.name, layer.cross, layer.shape.causal) for layer in layers] == [
+        ("encoder.layers.0.self_attn", False, False),
+        ("decoder.layers.0.self_attn", False, True),
+        ("decoder.layers.0.encoder_attn", True, False),
+    ]
+
+
+@pytest.mark.parametrize("kind", [transformers.BertModel, transformers.GPT2Model])
+def test_cross_attention_of_a_decoder_that_was_an_encoder_is_seen(kind):
+    name = "bert" if kind is transformers.BertModel else "gpt2"
+    options = {"is_decoder": True} if name == "bert" else {}
+    model, feeds = tiny_models.make(name, 1, add_cross_attention=True, **options)
+    memory = torch.rand(3, 24, 16, generator=torch.Generator().manual_seed(1))
+    feeds = {**feeds, "encoder_hidden_states": memory, "encoder_attention_mask": feeds["attention_mask"]}
+    model.set_attn_implementation("eager")
+    expected = hidden(model, feeds)
+    assert [(layer.cross, layer.shape.causal) for layer in find_layers(model, feeds)] == [(False, True), (True, False)]
+    close(hidden(model, feeds), expected)
+
+
+# --- what a variant cannot do -------------------------------------------------------------------------------
+
+
+def layer_of(name, index, layers=1):
+    model, feeds = tiny_models.make(name, layers)
+    return model, feeds, find_layers(model, feeds)[index]
+
+
+@pytest.mark.parametrize(
+    ("model", "index", "fact"),
+    [
+        ("whisper", 2, "{} cannot replace cross-attention"),
+        ("llama", 0, "{} is bidirectional, and this layer is causal"),
+        ("t5", 0, "{} has no place for this layer's bias of relative positions, or mask of its own"),
+    ],
+)
+def test_a_variant_that_cannot_says_which_layer_and_which_can(model, index, fact):
+    model, feeds, layer = layer_of(model, index)
+    able = fitting(layer)
+    unable = [name for name in ATTENTION if name != "dense" and name not in able]
+    assert unable
+    for name in unable:
+        with pytest.raises(ModelError) as caught:
+            convert(model, (Choice(index, name, {}),), feeds)
+        assert caught.value.fact == fact.format(name)
+        assert caught.value.where == f"layer {index} ({layer.name})"
+        expected = f"use {', '.join(able)}, or leave this layer dense" if able else "leave this layer dense"
+        assert caught.value.fix == expected
+
+
+def test_a_model_with_alibi_is_told_why_it_has_no_layers():
+    model, feeds = tiny_models.make("bloom", 1)
+    message = (
+        "^BloomModel never calls the attention interface, so its attention cannot be replaced: BloomAttention computes "
+        r"its own\n  fix: use .*AttentionInterface; those with ALiBi \(Bloom, MPT, Falcon\) do not$"
+    )
+    with pytest.raises(ModelError, match=message):
+        find_layers(model, feeds)
+
+
+def test_a_model_that_computes_with_its_mask_is_refused():
+    config = transformers.DogeConfig(
+        vocab_size=48, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=1,
+        intermediate_size=24, pad_token_id=0,
+    )  # fmt: skip
+    with pytest.raises(
+        ModelError, match=r"^DogeModel does not run on the example inputs with edgeattn's attention: to"
+    ):
+        find_layers(transformers.DogeModel(config).eval(), tiny_models.feeds("llama"))
+
+
+# --- key-value caches ---------------------------------------------------------------------------------------
+
+
+def causal_lm(**options):
+    torch.manual_seed(3)
+    config = tiny_models.config("qwen3", 2, initializer_range=1.0, **options)
+    feeds = {key: x.flip(1) for key, x in tiny_models.feeds("qwen3").items()}  # generation pads on the left
+    return transformers.Qwen3ForCausalLM(config).eval(), feeds
+
+
+def generate(model, feeds, **options):
+    with torch.no_grad():
+        return model.generate(**feeds, max_new_tokens=6, min_new_tokens=6, do_sample=False, **options)
+
+
+SLIDING = {"use_sliding_window": True, "sliding_window": 4, "layer_types": ["sliding_attention", "full_attention"]}
+
+
+@pytest.mark.parametrize("options", [{}, SLIDING], ids=["full", "sliding"])
+def test_dense_layers_generate_what_they_did(options):
+    model, feeds = causal_lm(**options)
+    model.set_attn_implementation("eager")
+    expected = generate(model, feeds)
+    find_layers(model, feeds)
+    assert torch.equal(generate(model, feeds), expected)
+
+
+@pytest.mark.parametrize("variant", [name for name in ATTENTION if ATTENTION[name].causal])
+def test_generation_with_a_cache_is_that_without(variant):
+    model, feeds = causal_lm()
+    convert(model, (Choice(0, variant, {}),), feeds)
+    cached, whole = (generate(model, feeds, use_cache=cache) for cache in (True, False))
+    assert torch.equal(cached, whole)
+    assert len(set(cached[0, -6:].tolist())) > 1
+
+
+def test_a_cache_that_drops_tokens_is_refused_where_a_variant_needs_them():
+    model, feeds = causal_lm(**SLIDING)
+    convert(model, (HEDGEHOG,), feeds)
+    assert generate(model, feeds, use_cache=False).shape == (3, 30)
+    message = r"^layer 0 \(model.layers.0.self_attn\): its key-value cache keeps the last 4 tokens alone, and hedgehog"
+    with pytest.raises(ModelError, match=message):
+        generate(model, feeds)
+
+
+def test_a_cache_of_fixed_size_is_refused():
+    model, feeds = causal_lm()
+    find_layers(model, feeds)
+    with pytest.raises(ModelError, match=r"^a key-value cache of \d+ places holds \d+ tokens, and edgeattn needs one"):
+        generate(model, feeds, cache_implementation="static")
+
+
+def test_a_layer_that_was_causal_and_is_not_any_more_is_told_so():
+    model, feeds = tiny_models.make("llama", 1)
+    convert(model, (HEDGEHOG,), feeds)
+    ready = {"input_ids": feeds["input_ids"], "attention_mask": four_axes(feeds["attention_mask"], "bool")}
+    with pytest.raises(
+        ModelError, match=r"^layer 0 \(layers.0.self_attn\): hedgehog was put into a layer that was caus"
+    ):
+        model(**ready, use_cache=False)
+
+
+def test_padding_on_the_left_of_a_converted_decoder_changes_nothing():
+    model, feeds = tiny_models.make("llama", 2)
+    convert(model, (HEDGEHOG,), feeds)
+    one = {key: x[1:2, :9] for key, x in feeds.items()}
+    left = {key: pad(x, (7, 0)) for key, x in one.items()}
+    with torch.no_grad():
+        alone = model(**one, use_cache=False).last_hidden_state
+        places = (left["attention_mask"].cumsum(1) - 1).clamp_min(0)
+        padded = model(**left, position_ids=places, use_cache=False).last_hidden_state
+    close(padded[:, 7:], alone)
