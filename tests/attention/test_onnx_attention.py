@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
 import torch
-from onnx.backend.test.case.node import collect_testcases
+from onnx_cases import cases_of
 from torch import nn
 
 from edgeattn.attention.dense import FUSED, dense_attention
@@ -20,10 +18,7 @@ _BEYOND = {"softcap", "qk_matmul_output_mode", "left_window_size", "right_window
 
 
 def _cases():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        collected = collect_testcases("Attention")
-    for case in collected:
+    for case in cases_of("Attention"):
         (node,) = case.model.graph.node[:1]
         attributes = {entry.name: onnx.helper.get_attribute_value(entry) for entry in node.attribute}
         inputs = list(node.input)

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
 import torch
 from onnx import helper
-from onnx.backend.test.case.node import collect_testcases
+from onnx_cases import cases_of
 
 from edgeattn.attention.blocks import cut
 from edgeattn.attention.linear import CHUNK, FUSED, mix_chunks
 
 
 def _cases():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        collected = collect_testcases("LinearAttention")
-    for case in collected:
+    for case in cases_of("LinearAttention"):
         (node,) = case.model.graph.node[:1]
         if node.op_type == "LinearAttention" and not case.name.endswith("_expanded"):
             attributes = {entry.name: helper.get_attribute_value(entry) for entry in node.attribute}
