@@ -35,7 +35,7 @@ MORE = {
     "sliding_window": [{"window": 4, "global_tokens": 2}, {"window": 8, "global_tokens": 0}],
     "dilated_window": [{"window": 4, "dilation": 3}],
     "window_2d": [{"window": 2, "grid_width": 4, "shift": 1}],
-    "block_topk": [{"block": 32, "topk": 3}],
+    "block_topk": [{"block": 32, "topk": 2}],
 }
 # Each variant once for every mode that it has.
 MODES = [
