@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from edgeattn.attention.token_merging import TokenMerging, Tokens, first, gather
 from edgeattn.attention.variant import Variant
+from edgeattn.convert.probe import run_once
 from edgeattn.errors import ModelError
 
 if TYPE_CHECKING:
@@ -221,13 +222,7 @@ def _try(model: nn.Module, blocks: Mapping[str, Layer], inputs: Mapping[str, Ten
 
     counters = [model.get_submodule(block).register_forward_pre_hook(partial(count, block)) for block in blocks]
     try:
-        with torch.no_grad():
-            model(**inputs)
-    except (RuntimeError, LookupError, ValueError, TypeError) as error:
-        raise ModelError(
-            f"{type(model).__name__} does not run on merged tokens: {str(error).splitlines()[0]}",
-            fix="leave token_merging out",
-        ) from error
+        run_once(model, inputs, what="merged tokens", fix="leave token_merging out")
     finally:
         for counter in counters:
             counter.remove()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TypeVar
 
-import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -16,6 +15,7 @@ from edgeattn.convert.attend import SLOT, Layer, recorded_calls
 from edgeattn.convert.interface import IMPLEMENTATION
 from edgeattn.convert.modules import adopt
 from edgeattn.convert.plan import Plan
+from edgeattn.convert.probe import run_once
 from edgeattn.convert.reduce import reduce
 from edgeattn.errors import ModelError
 
@@ -31,14 +31,11 @@ def find_layers(model: nn.Module, inputs: Mapping[str, Tensor]) -> tuple[Layer, 
     for part in _pretrained(model):
         part.set_attn_implementation(IMPLEMENTATION)
     adopt(model)
-    with recorded_calls(model) as calls, torch.no_grad():
-        try:
-            model(**inputs)
-        except (RuntimeError, IndexError, ValueError, TypeError) as error:
-            raise ModelError(
-                f"{type(model).__name__} does not run on the example inputs with edgeattn's attention: {error}",
-                fix="if it runs on them with its own, it computes with its attention mask: use another architecture",
-            ) from error
+    with recorded_calls(model) as calls:
+        run_once(
+            model, inputs, what="the example inputs with edgeattn's attention",
+            fix="if it runs on them with its own, it computes with its attention mask: use another architecture",
+        )  # fmt: skip
     if not calls.layers:
         raise _without_layers(model)
     return tuple(calls.layers.values())
