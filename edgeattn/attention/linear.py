@@ -110,7 +110,8 @@ def mix(pairs: Pairs, v: Tensor, weight: Tensor | None) -> Tensor:
     returns [B, H, N, Dv], fp32
     """
     value = promoted(v)
-    ones = torch.ones_like(value[..., :1]) if weight is None else promoted(weight)
+    # Not ones_like of a slice: a graph would copy the slice to learn its shape.
+    ones = value.new_ones((*value.shape[:-1], 1)) if weight is None else promoted(weight)
     # Both reductions run over M, in fp32 and as means: sums overflow fp16 from a few thousand tokens.
     share = 1.0 / v.shape[-2]
     numerator = denominator = torch.zeros((), device=v.device)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import onnx_ir as ir
@@ -79,6 +81,22 @@ def core(
     assert exported is not None
     rewrite(exported.model)
     return exported.model
+
+
+@contextmanager
+def ending_uncopied(model: ir.Model) -> Iterator[None]:
+    """Within the block, a core ends before its last Reshapes, at [B, N, H, D] where the heads are not joined there.
+
+    ONNX Runtime copies what a Reshape hands out of a graph. Inside a model, where a projection follows, it does not.
+    """
+    out = end = model.graph.outputs[0]
+    while (last := end.producer()) is not None and last.op_type == "Reshape" and last.inputs[0] is not None:
+        end = last.inputs[0]
+    model.graph.outputs[0] = end
+    try:
+        yield
+    finally:
+        model.graph.outputs[0] = out
 
 
 def add_projections(model: ir.Model, width: int) -> None:

@@ -6,6 +6,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -20,7 +21,7 @@ from edgeattn.attention.variant import Shape, VariantOptions
 from edgeattn.bench.compare import quick_compare
 from edgeattn.bench.inputs import Arrays
 from edgeattn.bench.statistics import ratio
-from edgeattn.crossover.block import HIDDEN, INPUTS, MASK, add_projections, core
+from edgeattn.crossover.block import HIDDEN, INPUTS, MASK, add_projections, core, ending_uncopied
 from edgeattn.crossover.choice import DENSE
 from edgeattn.crossover.crossing import Crossing, crossing
 from edgeattn.devices.probe import machine_facts, usable_cores, usable_memory_bytes
@@ -182,7 +183,8 @@ class _Session:
                 add_projections(graph, self.shape.heads * self.shape.head_dim)
             folder = self.folder / f"{name}-{form}-{length or 'any'}-{projections}"
             folder.mkdir()
-            save(graph, folder / "model.onnx")
+            with nullcontext() if projections else ending_uncopied(graph):
+                save(graph, folder / "model.onnx")
             write_engine(folder / "engine", default_settings(folder / "model.onnx", "fp32", self.threads))
             yield _Form(name, form, projections, folder, length)
 

@@ -11,7 +11,7 @@ import torch
 from edgeattn.attention import ATTENTION
 from edgeattn.attention.dense import FUSED
 from edgeattn.attention.variant import Shape
-from edgeattn.crossover.block import Core, add_projections, core
+from edgeattn.crossover.block import Core, add_projections, core, ending_uncopied
 from edgeattn.export import save
 
 HEADS, DIM = 2, 8
@@ -57,6 +57,21 @@ def test_the_core_is_the_variant_at_any_length(name, options, operators, tmp_pat
             expected = Core(made)(**feeds, key_mask=mask)
         found = run(tmp_path / "model.onnx", {**feeds, "key_mask": mask})
         np.testing.assert_allclose(found[mask], expected[mask], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("operators", [frozenset(), frozenset({FUSED})], ids=["plain", "fused"])
+def test_what_is_timed_alone_ends_before_a_copy(operators, tmp_path):
+    graph = core(variant("dense"), key_mask=False, operators=operators)
+    assert graph.graph.outputs[0].producer().op_type == "Reshape"
+    with ending_uncopied(graph):
+        assert graph.graph.outputs[0].producer().op_type == ("MultiHeadAttention" if operators else "Transpose")
+        save(graph, tmp_path / "model.onnx")
+    save(graph, tmp_path / "whole.onnx")
+    feeds = tensors(9)
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {name: x.numpy() for name, x in feeds.items()})
+    assert found.shape == ((2, 9, WIDTH) if operators else (2, 9, HEADS, DIM))
+    np.testing.assert_array_equal(found.reshape(2, 9, WIDTH), run(tmp_path / "whole.onnx", feeds))
 
 
 def test_projections_go_around_the_core(tmp_path):
