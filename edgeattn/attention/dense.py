@@ -68,8 +68,11 @@ class Dense(Variant):
     Options = VariantOptions
     causal = True
     cross = True
-    operators = frozenset({FUSED})
     source = "Vaswani et al. 2017, Attention Is All You Need, equation 1"
+
+    @property
+    def operators(self) -> frozenset[str]:
+        return frozenset({FUSED})
 
     def reference(self, q: Tensor, k: Tensor, v: Tensor, key_mask: Tensor | None = None) -> Tensor:
         scores = q.float() @ k.float().transpose(-1, -2) * self.shape.scaling

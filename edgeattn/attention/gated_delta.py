@@ -33,7 +33,6 @@ class GatedDelta(Variant):
     source = "Yang et al. 2024, Gated Delta Networks (arXiv 2412.06464), equation 10 and section 3.3"
     bidirectional = False
     causal = True
-    operators = frozenset({FUSED})
 
     def __init__(self, shape: Shape, options: VariantOptions) -> None:
         super().__init__(shape, options)
@@ -43,6 +42,10 @@ class GatedDelta(Variant):
         self.gate_bias = nn.Parameter(torch.tensor([-4.6, 0.0]).repeat(heads, 1, 1))  # [H, 1, 2]
         self.log_rate = nn.Parameter(torch.zeros(heads, 1, 1))
         self.scale = nn.Parameter(torch.ones(heads, 1, 1))
+
+    @property
+    def operators(self) -> frozenset[str]:
+        return frozenset({FUSED})
 
     def gates(self, k: Tensor, key_mask: Tensor | None) -> tuple[Tensor, Tensor]:
         """k: [B, H, N, D], as it came -> log of the decay and strength, each [B, H, N, 1], fp32."""

@@ -37,8 +37,11 @@ class Linear(Variant):
     causal = True
     cross = True
     weighs_keys = True
-    operators = frozenset({FUSED})
     size: int  # features of a token, all parts together
+
+    @property
+    def operators(self) -> frozenset[str]:
+        return frozenset({FUSED}) if self.shape.causal else frozenset()
 
     def query(self, x: Tensor) -> Tensor:
         """x: [B, H, N, D] -> what `features` of queries are made of, [B, H, N, P]."""

@@ -46,7 +46,6 @@ class ReluLinear(Linear):
         "FLatten Transformer (arXiv 2308.00442), equation 9, with Nystromformer's kernel a head (arXiv 2102.03902)"
     )
     causal = False  # the convolution looks both ways
-    operators = frozenset()
     options: ReluLinearOptions
 
     def __init__(self, shape: Shape, options: ReluLinearOptions) -> None:

@@ -51,7 +51,6 @@ class Variant(nn.Module):
     bidirectional: ClassVar[bool] = True
     causal: ClassVar[bool] = False
     cross: ClassVar[bool] = False  # keys and values may be those of another sequence, of another length
-    operators: ClassVar[frozenset[str]] = frozenset()  # fused operators of runtimes that it can lower to, if allowed
     dynamic_length: ClassVar[bool] = True  # one exported graph serves every length
     # `forward` takes key_weight [B, N], fp32: how many tokens each key stands for once tokens are merged. Without it,
     # merged keys count once.
@@ -61,6 +60,11 @@ class Variant(nn.Module):
         super().__init__()
         self.shape = shape
         self.options = options
+
+    @property
+    def operators(self) -> frozenset[str]:
+        """Fused operators of runtimes that this layer's graph has where `lowering` allows them."""
+        return frozenset()
 
     @abstractmethod
     def reference(self, q: Tensor, k: Tensor, v: Tensor, key_mask: Tensor | None = None) -> Tensor:

@@ -38,12 +38,15 @@ class WindowLinear(Hedgehog):
     source = "Zhang et al. 2024, LoLCATs (arXiv 2410.10254), equation 6 and appendix A"
     cross = False
     weighs_keys = False
-    operators = frozenset()
     options: WindowLinearOptions
 
     def __init__(self, shape: Shape, options: WindowLinearOptions) -> None:
         super().__init__(shape, options)
         self.window_factor = nn.Parameter(torch.zeros(shape.heads, 1, 1))  # g is its sigmoid
+
+    @property
+    def operators(self) -> frozenset[str]:
+        return frozenset()  # the operator gives linear attention alone, and not its sums to be joined with a window's
 
     def reference(
         self, q: Tensor, k: Tensor, v: Tensor, key_mask: Tensor | None = None, key_weight: Tensor | None = None

@@ -36,7 +36,7 @@ def export(
 
     What of their attention the runtime has as one operator is also written with that: which is faster is measured.
     """
-    from edgeattn.attention.dense import Dense
+    from edgeattn.attention.dense import FUSED
     from edgeattn.convert import convert, find_layers, variants
     from edgeattn.export import check_graph, rewrite, save
     from edgeattn.export import export as to_onnx
@@ -54,9 +54,9 @@ def export(
     convert(dense, (), example)
     limit = getattr(dense.config, "max_position_embeddings", None)
     fusible = {"efficient": frozenset().union(*(variant.operators for variant in variants(efficient)))}
+    fusible["dense"] = frozenset({FUSED})
     if len(variants(efficient)) < len(find_layers(efficient, example)):  # its other layers are dense
-        fusible["efficient"] |= Dense.operators
-    fusible["dense"] = Dense.operators
+        fusible["efficient"] |= fusible["dense"]
     known = RUNTIMES[supported(device).name].operators
     forms = {
         name: (model, operators)

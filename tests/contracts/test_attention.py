@@ -16,9 +16,11 @@ from torch.fx.experimental import _config as symbolic
 from torch.nn.functional import scaled_dot_product_attention
 
 from edgeattn.attention import ATTENTION, check_options
+from edgeattn.attention.lowering import allow
 from edgeattn.attention.variant import Shape
 from edgeattn.errors import InputError
 from edgeattn.export.opset import EXPORTED, lower_to_17
+from edgeattn.runtimes import RUNTIMES
 
 # Options beside the defaults that are worth a test of their own.
 MORE = {
@@ -313,6 +315,24 @@ def test_exports_to_standard_onnx(name, options, causal):
         (out,) = session.run(["out"], {key: x for key, x in feeds.items() if key in taken})
         with torch.no_grad():
             close_on_real(torch.from_numpy(out), made(q, k, v, mask), mask, 1e-4)
+
+
+@every_mode
+def test_the_operators_that_a_layer_names_are_those_its_graph_would_have(name, causal, monkeypatch):
+    """A name too many, and a compile exports, builds and times the same graph twice."""
+    made = variant(name, causal=causal)
+    used = set()
+    for symbolic_operator in ("symbolic", "symbolic_multi_out"):
+        call = getattr(torch.onnx.ops, symbolic_operator)
+
+        def noted(kind, *args, call=call, **kwargs):
+            used.add(kind)
+            return call(kind, *args, **kwargs)
+
+        monkeypatch.setattr(torch.onnx.ops, symbolic_operator, noted)
+    with allow(RUNTIMES["onnxruntime"].operators), torch.no_grad():
+        made(*inputs(12))
+    assert made.operators == used
 
 
 @every_variant
