@@ -27,7 +27,7 @@ from edgeattn.bench.compare import quick_compare
 from edgeattn.bench.inputs import Arrays
 from edgeattn.bench.statistics import Estimate, hodges_lehmann, ratio
 from edgeattn.crossover.block import HIDDEN, MASK, add_projections, core
-from edgeattn.export import save
+from edgeattn.export.onnx import save
 from edgeattn.runtimes.onnxruntime import RUNTIME, default_settings, write_engine
 
 HEADS, DIM = 6, 64
@@ -321,7 +321,8 @@ def merging() -> list[Row]:
 
     from edgeattn.convert import convert
     from edgeattn.convert.plan import Choice
-    from edgeattn.export import PREFERRED_OPSET, export, rewrite
+    from edgeattn.export.onnx import PREFERRED_OPSET, export
+    from edgeattn.export.rewrite import rewrite
     from edgeattn.models.teacher import fetch_teacher, load_teacher
     from edgeattn.recipe import load_recipe
     from edgeattn.stages.learn import make_task

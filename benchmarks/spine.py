@@ -100,7 +100,8 @@ def speed() -> list[Row]:
     """The efficient graph beside every dense form of the same teacher, for speed alone: nothing is trained."""
     from edgeattn.convert import convert
     from edgeattn.devices import load_device
-    from edgeattn.export import PREFERRED_OPSET, export, rewrite, save
+    from edgeattn.export.onnx import PREFERRED_OPSET, export, save
+    from edgeattn.export.rewrite import rewrite
     from edgeattn.quantize import quantize
     from edgeattn.runtimes import RUNTIMES
 

@@ -15,7 +15,8 @@ from torch.fx.experimental import _config as symbolic
 from edgeattn.attention.lowering import allow
 from edgeattn.attention.variant import Variant
 from edgeattn.errors import EdgeattnError, ToolError
-from edgeattn.export import PREFERRED_OPSET, rewrite
+from edgeattn.export.onnx import PREFERRED_OPSET
+from edgeattn.export.rewrite import rewrite
 
 # Traced with more tokens than any window holds, and a number that no block divides, so that a size of the example,
 # such as a single block, is not taken for that of all lengths. Traced tensors take no memory.

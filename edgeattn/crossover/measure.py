@@ -26,7 +26,7 @@ from edgeattn.crossover.choice import DENSE
 from edgeattn.crossover.crossing import Crossing, crossing
 from edgeattn.devices.probe import machine_facts, usable_cores, usable_memory_bytes
 from edgeattn.errors import ToolError
-from edgeattn.export import PREFERRED_OPSET, save
+from edgeattn.export.onnx import PREFERRED_OPSET, save
 from edgeattn.progress import Progress, duration
 from edgeattn.runtimes.onnxruntime import RUNTIME, default_settings, write_engine
 

@@ -38,8 +38,10 @@ def export(
     """
     from edgeattn.attention.dense import FUSED
     from edgeattn.convert import convert, find_layers, variants
-    from edgeattn.export import check_graph, rewrite, save
-    from edgeattn.export import export as to_onnx
+    from edgeattn.export.check import check_graph
+    from edgeattn.export.onnx import export as to_onnx
+    from edgeattn.export.onnx import save
+    from edgeattn.export.rewrite import rewrite
     from edgeattn.models.student import load_student
     from edgeattn.models.teacher import load_teacher
 
@@ -96,7 +98,7 @@ def build(
 ) -> dict[str, Any]:
     """Quantizes and builds every form of both models, measures them, and keeps the best right one of each."""
     from edgeattn.bench.inputs import bench_feeds
-    from edgeattn.export import fix_length
+    from edgeattn.export.buckets import fix_length
     from edgeattn.quantize import Candidate, choose, quantize
 
     runtime = supported(device).name

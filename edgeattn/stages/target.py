@@ -27,7 +27,7 @@ def lowering(device: DeviceProfile) -> dict[str, Any]:
 
 def opset_of(recipe: Recipe, device: DeviceProfile) -> int:
     """The opset that graphs are written in. Raises RecipeError for one that the device does not run."""
-    from edgeattn.export import PREFERRED_OPSET
+    from edgeattn.export.onnx import PREFERRED_OPSET
 
     low, high = supported(device).opset
     opset = recipe.export.opset or min(PREFERRED_OPSET, high)

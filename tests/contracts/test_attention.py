@@ -294,7 +294,8 @@ def exported(made, dynamic_length=True):
     ("name", "options", "causal"),
     [
         (name, options, causal) for name, causal in MODES for options in [{}, *MORE.get(name, [])[:1]]
-        if ATTENTION[name].dynamic_length or options
+        # Windows and blocks also so short that the traced sequence has several of them: a trace of one is another.
+        if (not options and ATTENTION[name].dynamic_length) or {"window", "block"} & set(options)
     ],
     ids=_id,
 )  # fmt: skip

@@ -14,7 +14,7 @@ from torch.onnx._internal.exporter import _registration
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from edgeattn.convert import Choice, convert, find_layers, variants
-from edgeattn.export import PREFERRED_OPSET, export, save
+from edgeattn.export.onnx import PREFERRED_OPSET, export, save
 from edgeattn.models.student import load_student, save_student
 
 HEDGEHOG, WINDOW = ("hedgehog", {"feature_dim": 4}), ("sliding_window", {"window": 4, "global_tokens": 1})

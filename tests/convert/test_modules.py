@@ -12,7 +12,7 @@ from torch import nn
 
 from edgeattn.convert import Choice, convert, find_layers, plan_of, transfer_losses, variants
 from edgeattn.errors import ModelError
-from edgeattn.export import PREFERRED_OPSET, export, save
+from edgeattn.export.onnx import PREFERRED_OPSET, export, save
 from edgeattn.models.student import load_student, save_student
 
 pytestmark = pytest.mark.filterwarnings(

@@ -17,7 +17,8 @@ from transformers import AutoModel
 from edgeattn.attention import ATTENTION
 from edgeattn.convert import Choice, attend, convert, find_layers, make_plan, plan_of, transfer_losses, variants
 from edgeattn.errors import ModelError, RecipeError
-from edgeattn.export import PREFERRED_OPSET, export, rewrite, save
+from edgeattn.export.onnx import PREFERRED_OPSET, export, save
+from edgeattn.export.rewrite import rewrite
 from edgeattn.models.student import load_student, save_student
 from edgeattn.recipe.schema import AttentionRule, ReduceRule
 

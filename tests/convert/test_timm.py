@@ -8,7 +8,7 @@ import torch
 
 from edgeattn.convert import Choice, convert, find_layers, variants
 from edgeattn.errors import ModelError
-from edgeattn.export import PREFERRED_OPSET, export, save
+from edgeattn.export.onnx import PREFERRED_OPSET, export, save
 from edgeattn.models.student import load_student, save_student
 
 timm = pytest.importorskip("timm", reason="timm is not installed", exc_type=ImportError)

@@ -12,7 +12,7 @@ from edgeattn.attention import ATTENTION
 from edgeattn.attention.dense import FUSED
 from edgeattn.attention.variant import Shape
 from edgeattn.crossover.block import Core, add_projections, core, ending_uncopied
-from edgeattn.export import save
+from edgeattn.export.onnx import save
 
 HEADS, DIM = 2, 8
 WIDTH = HEADS * DIM

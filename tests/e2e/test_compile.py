@@ -138,6 +138,10 @@ def test_a_compile_makes_a_bundle_with_its_evidence(compiled):
         ]
     )
     assert json.loads((compiled.bundle / "verify.json").read_text())["passed"] is True
+    tried = {side: [each["name"] for each in why["candidates"]] for side, why in opened.manifest.choice.items()
+             if side in ("efficient", "dense")}  # fmt: skip
+    # No layer of the efficient model has an operator of the runtime's.
+    assert tried == {"efficient": ["efficient fp32"], "dense": ["dense fp32", "dense-fused fp32"]}
     assert len(opened.arrays("samples")["input.pixel_values"]) == 8
     assert len(opened.arrays("eval")["label"]) == 64
 

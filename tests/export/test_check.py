@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import onnx
 import pytest
 import tiny_bundle
 from onnx import TensorProto, helper
 
 from edgeattn.errors import ModelError
-from edgeattn.export import check_graph
+from edgeattn.export.check import check_graph
 
 
 def test_facts_of_a_sound_graph(tmp_path):
@@ -17,6 +20,12 @@ def test_facts_of_a_sound_graph(tmp_path):
     assert facts["opset"] == 18
     assert facts["operators"]["MatMul"] == 2
     assert facts["nodes"] == sum(facts["operators"].values())
+
+
+def test_the_worker_that_checks_loads_no_torch():
+    """It would cost every graph of a compile some seconds."""
+    code = "import sys, edgeattn.export.check; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 @pytest.mark.parametrize(("content", "size"), [(b"", 0), (b"text", 4)])

@@ -14,7 +14,9 @@ import torch
 
 from edgeattn.convert import Choice, convert, variants
 from edgeattn.errors import ToolError
-from edgeattn.export import PREFERRED_OPSET, check_graph, export, rewrite, save
+from edgeattn.export.check import check_graph
+from edgeattn.export.onnx import PREFERRED_OPSET, export, save
+from edgeattn.export.rewrite import rewrite
 
 PLAN = (Choice(0, "sliding_window", {"window": 4, "global_tokens": 1}), Choice(1, "hedgehog", {"feature_dim": 4}))
 FUSED = "com.microsoft::MultiHeadAttention"

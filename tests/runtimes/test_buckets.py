@@ -10,7 +10,7 @@ import pytest
 import tiny_bundle
 
 from edgeattn.errors import BundleError
-from edgeattn.export import fix_length
+from edgeattn.export.buckets import fix_length
 from edgeattn.runtimes.buckets import BucketedSession
 from edgeattn.runtimes.onnxruntime import RUNTIME, default_settings, write_engine
 
