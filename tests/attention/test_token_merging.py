@@ -12,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from key_masks import KINDS, key_mask
 from pydantic import ValidationError
 from torch import nn
 from torch.fx.experimental import _config as symbolic
@@ -21,17 +22,6 @@ from edgeattn.attention.token_merging import TokenMerging, TokenMergingOptions, 
 from edgeattn.export.opset import EXPORTED, lower_to_17
 
 LENGTHS = (1, 2, 3, 5, 16, 37)
-MASKS = ("none", "right", "left", "random", "empty row")
-
-
-def key_mask(kind, b, n):
-    if kind == "none":
-        return None
-    if kind == "random":
-        return torch.rand(b, n, generator=torch.Generator().manual_seed(n)) < 0.6
-    lengths = torch.tensor([n, max(1, n // 2), 0 if kind == "empty row" else 1])[:b]
-    mask = torch.arange(n) < lengths[:, None]
-    return mask.flip(1) if kind == "left" else mask
 
 
 def tokens_of(b, n, c=6, seed=0):
@@ -80,7 +70,7 @@ def agrees(x, mask, options):
             assert tokens.count[row] == count
 
 
-@pytest.mark.parametrize("kind", MASKS)
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("options", [{"r": 1, "protect": 1}, {"r": 4, "protect": 0}, {"r": 7, "protect": 3}])
 def test_it_is_the_plain_form_applied_to_each_row_alone(kind, options):
     for n in LENGTHS:

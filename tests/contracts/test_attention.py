@@ -12,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from key_masks import KINDS, key_mask
 from torch.fx.experimental import _config as symbolic
 from torch.nn.functional import scaled_dot_product_attention
 
@@ -48,7 +49,6 @@ CASES = [(name, options, causal) for name, causal in MODES for options in [{}, *
 QUADRATIC = {"dense"}
 NO_MIXING = {"identity"}  # its output does not depend on queries and keys
 LENGTHS = (1, 2, 5, 16, 37, 130)
-MASKS = ("none", "right", "left", "random", "empty row")
 
 
 def _id(value):
@@ -88,16 +88,6 @@ def inputs(n, *, b=3, h=2, d=8, dv=None, seed=0, std=1.0, dtype=torch.float32):
     ]
 
 
-def key_mask(kind, b, n):
-    if kind == "none":
-        return None
-    if kind == "random":
-        return torch.rand(b, n, generator=torch.Generator().manual_seed(n)) < 0.6
-    lengths = torch.tensor([n, max(1, n // 2), 0 if kind == "empty row" else 1])[:b]
-    mask = torch.arange(n) < lengths[:, None]
-    return mask.flip(1) if kind == "left" else mask
-
-
 def close_on_real(found, expected, mask, tolerance=1e-5):
     """found, expected: [B, H, N, D]. Of padded queries only that they are finite."""
     assert torch.isfinite(found).all()
@@ -108,7 +98,7 @@ def close_on_real(found, expected, mask, tolerance=1e-5):
 
 
 @every_case
-@pytest.mark.parametrize("kind", MASKS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_forward_is_the_reference(name, options, causal, kind):
     made = variant(name, options, causal=causal)
     for n in LENGTHS:
