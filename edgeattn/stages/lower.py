@@ -63,7 +63,7 @@ def export(
     forms = {
         name: (model, operators)
         for side, model in (("efficient", efficient), ("dense", dense))
-        for name, operators in _forms(side, fusible[side] & known)
+        for name, operators in forms_of(side, fusible[side] & known)
     }
     facts: dict[str, Any] = {"opset": opset, "graphs": {}, "max_length": limit, "sequence": task.has_sequence}
     for done, (name, (model, operators)) in enumerate(forms.items()):
@@ -145,7 +145,7 @@ def build(
     return {"runtime": runtime, "choice": why, "note": why["efficient"]["because"]}
 
 
-def _forms(side: str, operators: frozenset[str]) -> Iterator[tuple[str, frozenset[str]]]:
+def forms_of(side: str, operators: frozenset[str]) -> Iterator[tuple[str, frozenset[str]]]:
     """The plain form, the one with every fused operator, and where these are several, one with each alone."""
     yield side, frozenset()
     if operators:

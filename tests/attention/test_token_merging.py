@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import io
-import warnings
 from dataclasses import replace
 
-import onnx
-import onnxruntime
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from key_masks import KINDS, key_mask
 from pydantic import ValidationError
-from torch import nn
-from torch.fx.experimental import _config as symbolic
 
 from edgeattn.attention import REDUCERS, check_options
 from edgeattn.attention.token_merging import TokenMerging, TokenMergingOptions, first, match, merge, reference
-from edgeattn.export.opset import EXPORTED, lower_to_17
 
 LENGTHS = (1, 2, 3, 5, 16, 37)
 
@@ -176,38 +169,3 @@ def test_gradients_reach_every_token():
 def test_wrong_options_are_refused(options, message):
     with pytest.raises((ValueError, ValidationError), match=message):
         check_options("token_merging", options, REDUCERS)
-
-
-# --- ONNX ---------------------------------------------------------------------------------------------------
-
-
-class Merger(nn.Module):
-    def forward(self, x, key_mask):
-        found, tokens = merged(x, key_mask, {"r": 5, "protect": 2})
-        return tokens.restore(found), found
-
-
-def test_one_graph_serves_every_length():
-    made, example = Merger(), (tokens_of(2, 12), torch.ones(2, 12, dtype=torch.bool))
-    axes = {0: torch.export.Dim("batch"), 1: torch.export.Dim("sequence", min=1)}
-    with symbolic.patch(backed_size_oblivious=True), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        program = torch.export.export(
-            made, example, dynamic_shapes=[axes, axes], prefer_deferred_runtime_asserts_over_guards=True
-        )
-        graph = torch.onnx.export(
-            program, dynamo=True, opset_version=EXPORTED, verbose=False, input_names=["x", "key_mask"]
-        )
-    lower_to_17(graph.model)
-    file = io.BytesIO()
-    onnx.save(graph.model_proto, file)
-    nodes = onnx.load_from_string(file.getvalue()).graph.node
-    assert {node.domain for node in nodes} <= {"", "ai.onnx"}
-    assert not {node.op_type for node in nodes} & {"Loop", "Scan", "If", "NonZero"}
-    session = onnxruntime.InferenceSession(file.getvalue(), providers=["CPUExecutionProvider"])
-    for b, n in ((3, 37), (3, 12), (1, 1), (2, 2), (2, 8), (3, 130)):
-        x, mask = tokens_of(b, n, seed=n), key_mask("right", b, n)
-        whole, found = session.run(None, {"x": x.numpy(), "key_mask": mask.numpy()})
-        expected_whole, expected_found = made(x, mask)
-        torch.testing.assert_close(torch.from_numpy(whole)[mask], expected_whole[mask], rtol=1e-5, atol=1e-5)
-        assert found.shape == expected_found.shape
