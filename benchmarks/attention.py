@@ -26,7 +26,7 @@ from edgeattn.attention.variant import Shape
 from edgeattn.bench.compare import quick_compare
 from edgeattn.bench.inputs import Arrays
 from edgeattn.bench.statistics import Estimate, hodges_lehmann, ratio
-from edgeattn.crossover.block import HIDDEN, MASK, add_projections, core
+from edgeattn.crossover.block import HIDDEN, MASK, add_projections, before_reshapes, core
 from edgeattn.export.onnx import save
 from edgeattn.runtimes.onnxruntime import RUNTIME, default_settings, write_engine
 
@@ -97,11 +97,8 @@ def _graph(
     projected = [
         shifted[node.output[0]] for node in whole.graph.node if node.op_type == "MatMul" and node.input[0] == HIDDEN
     ]
-    made_by = {node.output[0]: node for node in whole.graph.node}
-    end = "mixed"
-    # ONNX Runtime copies what a Reshape hands out of a graph; in a model, where a projection follows, it does not.
-    while made_by[end].op_type == "Reshape":
-        end = made_by[end].input[0]
+    mixed = next(value for node in graph.graph for value in node.outputs if value.name == "mixed")
+    end = before_reshapes(mixed).name
     # The hidden states stay an input because the length is read off them.
     return onnx.utils.Extractor(whole).extract_model([HIDDEN, *projected, *([MASK] if mask else [])], [end])
 

@@ -114,9 +114,8 @@ class GatedDelta(Variant):
     @classmethod
     def cost(cls, options: VariantOptions, length: int, shape: Shape) -> Cost:
         h, d, n, c = shape.heads, shape.head_dim, length, _CHUNK
-        products = (
-            6 * c * d + 3 * d * d + 2 * c * c * 5
-        )  # scores and their use, states and their use, the triangular system
+        # Scores and their use, states and their use, the triangular system.
+        products = 6 * c * d + 3 * d * d + 2 * c * c * 5
         scan = 2 * d * d * d // c * int(math.log2(_LONGEST // c))
         return Cost(flops=2 * h * n * (products + scan), bytes=4 * h * n * (12 * d + 8 * c + 6 * d * d // c))
 

@@ -84,16 +84,21 @@ def core(
     return exported.model
 
 
-@contextmanager
-def ending_uncopied(model: ir.Model) -> Iterator[None]:
-    """Within the block, a core ends before its last Reshapes, at [B, N, H, D] where the heads are not joined there.
+def before_reshapes(value: ir.Value) -> ir.Value:
+    """What the Reshapes that end in `value` started from.
 
     ONNX Runtime copies what a Reshape hands out of a graph. Inside a model, where a projection follows, it does not.
     """
-    out = end = model.graph.outputs[0]
-    while (last := end.producer()) is not None and last.op_type == "Reshape" and last.inputs[0] is not None:
-        end = last.inputs[0]
-    model.graph.outputs[0] = end
+    while (last := value.producer()) is not None and last.op_type == "Reshape" and last.inputs[0] is not None:
+        value = last.inputs[0]
+    return value
+
+
+@contextmanager
+def ending_uncopied(model: ir.Model) -> Iterator[None]:
+    """Within the block, a core ends before its last Reshapes, at [B, N, H, D] where the heads are not joined there."""
+    out = model.graph.outputs[0]
+    model.graph.outputs[0] = before_reshapes(out)
     try:
         yield
     finally:
