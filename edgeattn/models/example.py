@@ -10,6 +10,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from edgeattn.errors import ModelError
+from edgeattn.models.positions import token_limit
 
 _TOKENS = 128
 _SAMPLES = 16000  # of a waveform: one second as speech models take it
@@ -27,7 +28,7 @@ def example_inputs(model: PreTrainedModel, *, length: int | None = None, batch_s
     wanted = {model.main_input_name, *(("input_ids", "pixel_values") if vision is not config else ())} & set(accepted)
     found: dict[str, Tensor] = {}
     if "input_ids" in wanted:
-        found |= _tokens(text, length, batch_size)
+        found |= _tokens(text, token_limit(model), length, batch_size)
         found = {name: x for name, x in found.items() if name in accepted}
     if "pixel_values" in wanted:
         size = getattr(vision, "image_size", None) or 224
@@ -48,17 +49,14 @@ def example_inputs(model: PreTrainedModel, *, length: int | None = None, batch_s
             fix="convert it from Python: edgeattn.convert.find_layers(model, inputs)",
         )
     if "decoder_input_ids" in accepted:
-        found["decoder_input_ids"] = _tokens(text, None, batch_size)["input_ids"][:, :16]
+        found["decoder_input_ids"] = _tokens(text, None, None, batch_size)["input_ids"][:, :16]
     return found
 
 
-def _tokens(config: Any, length: int | None, batch_size: int) -> dict[str, Tensor]:
-    # RoBERTa counts positions from behind its padding token, and has as many more of them.
-    first = (config.pad_token_id or 0) + 1 if "roberta" in config.model_type else 0
-    limit = getattr(config, "max_position_embeddings", None) or getattr(config, "max_target_positions", None)
-    if limit is not None and length is not None and length > limit - first:
-        raise ModelError(f"{length} tokens are more than the {limit - first} positions of the model")
-    length = length or min(_TOKENS, (limit or _TOKENS) - first)
+def _tokens(config: Any, limit: int | None, length: int | None, batch_size: int) -> dict[str, Tensor]:
+    if limit is not None and length is not None and length > limit:
+        raise ModelError(f"{length} tokens are more than the {limit} positions of the model")
+    length = length or min(_TOKENS, limit or _TOKENS)
     generator = torch.Generator().manual_seed(0)
     tokens = torch.randint(3, max(4, config.vocab_size), (batch_size, length), generator=generator)
     if getattr(config, "eos_token_id", None) is not None and isinstance(config.eos_token_id, int):

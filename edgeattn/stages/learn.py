@@ -15,6 +15,8 @@ from edgeattn.stages.target import opset_of, precisions_of
 from edgeattn.store import sha256_file
 
 if TYPE_CHECKING:  # torch and transformers are imported by the stages that run, not by a run from the store
+    from torch import nn
+
     from edgeattn.tasks import Task
 
 LOG = logging.getLogger("edgeattn")
@@ -91,7 +93,7 @@ def student(recipe: Recipe, device: DeviceProfile, teacher: Path, data: Path, ou
     model = load_teacher(teacher, task, extend_positions=positions(recipe))
     evaluation = load(data / "eval.npz")
     example = task.example(evaluation)
-    _foresee(recipe, device, task, model.config, evaluation)
+    _foresee(recipe, device, task, model, evaluation)
     layers = len(find_layers(model, example))
     plan = make_plan(recipe.attention, recipe.reduce, layers)
     dense = task.run(task.exportable(model), evaluation)
@@ -130,10 +132,12 @@ def distil(
     return {"phases": facts, "note": steps or "nothing to train"}
 
 
-def _foresee(recipe: Recipe, device: DeviceProfile, task: Task, config: Any, evaluation: dict[str, Any]) -> None:
+def _foresee(recipe: Recipe, device: DeviceProfile, task: Task, model: nn.Module, evaluation: dict[str, Any]) -> None:
+    from edgeattn.models.positions import token_limit
+
     opset_of(recipe, device)
     precisions_of(recipe, device)
     task_spec(recipe, evaluation)
-    limit = getattr(config, "max_position_embeddings", None)
+    limit = token_limit(model)
     bench_spec(recipe, sequence=task.has_sequence, limit=limit)
     check_buckets(recipe, sequence=task.has_sequence, limit=limit)

@@ -42,6 +42,7 @@ def export(
     from edgeattn.export.onnx import export as to_onnx
     from edgeattn.export.onnx import save
     from edgeattn.export.rewrite import rewrite
+    from edgeattn.models.positions import token_limit
     from edgeattn.models.student import load_student
     from edgeattn.models.teacher import load_teacher
 
@@ -54,7 +55,7 @@ def export(
     models = {"student": efficient, "teacher": dense}
     outputs = {who: task.run(task.exportable(model), evaluation) for who, model in models.items()}
     convert(dense, (), example)
-    limit = getattr(dense.config, "max_position_embeddings", None)
+    limit = token_limit(dense)
     fusible = {"efficient": frozenset().union(*(variant.operators for variant in variants(efficient)))}
     fusible["dense"] = frozenset({FUSED})
     if len(variants(efficient)) < len(find_layers(efficient, example)):  # its other layers are dense
