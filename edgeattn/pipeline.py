@@ -9,7 +9,6 @@ bodies. A stage that was done before, with the same inputs, comes from the store
 from __future__ import annotations
 
 import shutil
-import tempfile
 from pathlib import Path
 
 from edgeattn import stages
@@ -19,6 +18,7 @@ from edgeattn.devices import DeviceProfile
 from edgeattn.progress import Progress
 from edgeattn.recipe import LoadedRecipe, to_document
 from edgeattn.report.html import refresh
+from edgeattn.scratch import scratch
 from edgeattn.stage import Runner
 from edgeattn.store import Store
 
@@ -131,8 +131,8 @@ def compile_recipe(
         libraries=("onnxruntime",),
         build=lambda out, work: stages.bench(made.path, out, work, progress),
     )
-    with tempfile.TemporaryDirectory(prefix="edgeattn-") as folder:
-        staged = Path(folder) / "bundle"
+    with scratch("compile") as folder:
+        staged = folder / "bundle"
         shutil.copytree(made.path, staged)
         bundle = Bundle.open(staged)
         stages.record(bundle, verified.path, timed.path)

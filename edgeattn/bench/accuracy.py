@@ -6,10 +6,8 @@ The golden samples say that it is the same function, the task's metrics that it 
 from __future__ import annotations
 
 import math
-import tempfile
 from collections.abc import Mapping
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +19,7 @@ from edgeattn.bench.session import engine_of
 from edgeattn.bundle import Bundle
 from edgeattn.devices.probe import machine_facts
 from edgeattn.metrics import score
+from edgeattn.scratch import scratch
 
 SCHEMA_VERSION = 1
 
@@ -39,8 +38,8 @@ def check(bundle: Bundle, *, threads: int | None = None) -> dict[str, Any]:
     samples, evaluation = bundle.arrays("samples"), bundle.arrays("eval")
     golden_feeds = list(one_by_one(manifest.inputs, samples))
     eval_feeds = list(one_by_one(manifest.inputs, evaluation, manifest.bench.batch_size))
-    with tempfile.TemporaryDirectory(prefix="edgeattn-verify-") as folder:
-        first = Path(folder) / "first.npz"
+    with scratch("verify") as folder:
+        first = folder / "first.npz"
         save_feeds(first, golden_feeds[:1])
         with Leg("efficient engine", engine_of(bundle, "efficient", threads), first) as leg:
             session = leg.load()["session"]

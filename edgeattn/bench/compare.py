@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import random
 import statistics
-import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 from edgeattn.bench.inputs import Arrays, save_feeds
 from edgeattn.bench.leg import Engine, Leg, Turns
+from edgeattn.scratch import scratch
 
 
 def quick_compare(
@@ -36,7 +36,7 @@ def quick_compare(
     shuffle = random.Random(seed)
     latencies: dict[str, list[float]] = {name: [] for name in candidates}
     with ExitStack() as stack:
-        work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edgeattn-compare-")))
+        work = stack.enter_context(scratch("compare"))
         path = work / "feeds.npz"
         if not isinstance(feeds, Mapping):
             save_feeds(path, feeds)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import statistics
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,6 +23,8 @@ from edgeattn.bench.inputs import Arrays, load_feeds, save_feeds
 from edgeattn.errors import DeviceError
 from edgeattn.runtimes import RUNTIMES
 from edgeattn.runtimes.base import Session
+from edgeattn.scratch import OTHER_FOLDER, scratch
+from edgeattn.store import disk_errors
 from edgeattn.worker import Process
 
 TIMEOUT_S = 1800.0  # for one request; the longest is a warm-up of 60 s, whose last inference may be slow
@@ -96,8 +97,8 @@ class Leg:
 
     def answer(self, feeds: Sequence[Arrays]) -> list[Arrays]:
         """The engine's outputs for feeds of any shape."""
-        with tempfile.TemporaryDirectory(prefix="edgeattn-leg-") as folder:
-            asked, answered = Path(folder) / "feeds.npz", Path(folder) / "outputs.npz"
+        with scratch("leg") as folder:
+            asked, answered = folder / "feeds.npz", folder / "outputs.npz"
             save_feeds(asked, feeds)
             self._ask("answer", feeds=str(asked), to=str(answered))
             return load_feeds(answered)
@@ -197,7 +198,8 @@ class Answers:
                 np.copyto(buffer[name], array)
             found = self._loaded().run(buffer)
             outputs.append({name: np.array(array) for name, array in found.items()})
-        save_feeds(Path(to), outputs)
+        with disk_errors(Path(to).parent, OTHER_FOLDER):
+            save_feeds(Path(to), outputs)
         return {}
 
     def _timed(self, seconds: float, at_least: int, limit_s: float, at_most: int) -> list[int]:

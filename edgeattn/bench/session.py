@@ -12,7 +12,6 @@ import logging
 import os
 import random
 import statistics
-import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
@@ -37,6 +36,7 @@ from edgeattn.devices.probe import machine_facts, usable_cores
 from edgeattn.errors import BundleError, InputError, ResourceError
 from edgeattn.meters import choose
 from edgeattn.progress import Progress
+from edgeattn.scratch import scratch
 
 LOG = logging.getLogger("edgeattn")
 SCHEMA_VERSION = 1
@@ -90,8 +90,8 @@ def run(
         total=len(wanted) * (pairs or manifest.bench.pairs),
     )
     machine = machine_facts()  # before the load that this session makes itself
-    with tempfile.TemporaryDirectory(prefix="edgeattn-bench-") as folder:
-        cells = [session.cell(length, Path(folder) / f"feeds{i}.npz") for i, length in enumerate(wanted)]
+    with scratch("bench") as folder:
+        cells = [session.cell(length, folder / f"feeds{i}.npz") for i, length in enumerate(wanted)]
     document = {
         "schema": SCHEMA_VERSION,
         "created_utc": datetime.now(timezone.utc).isoformat(timespec="seconds"),

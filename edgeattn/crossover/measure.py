@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import statistics
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
@@ -29,6 +28,7 @@ from edgeattn.errors import ToolError
 from edgeattn.export.onnx import PREFERRED_OPSET, save
 from edgeattn.progress import Progress, duration
 from edgeattn.runtimes.onnxruntime import RUNTIME, default_settings, write_engine
+from edgeattn.scratch import scratch
 
 SCHEMA_VERSION = 1
 PLAIN = "plain"
@@ -87,8 +87,8 @@ def measure(setting: Setting, effort: Effort | None = None, progress: Progress |
     """
     effort, machine = effort or Effort(), machine_facts()
     threads = setting.threads or max(1, int(usable_cores()))
-    with tempfile.TemporaryDirectory(prefix="edgeattn-crossover-") as folder:
-        session = _Session(setting, effort, progress or Progress(), threads, Path(folder))
+    with scratch("crossover") as folder:
+        session = _Session(setting, effort, progress or Progress(), threads, folder)
         cells = list(session.cells())
     return {
         "schema": SCHEMA_VERSION,

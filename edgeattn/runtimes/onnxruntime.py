@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import statistics
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
@@ -15,6 +14,7 @@ from edgeattn.devices.probe import probe_cpu, usable_cores
 from edgeattn.errors import BundleError, DeviceError
 from edgeattn.runtimes.base import Arrays, Session
 from edgeattn.runtimes.buckets import AXIS, BucketedSession
+from edgeattn.scratch import scratch
 from edgeattn.store import sha256_file, write_json
 
 LOG = logging.getLogger("edgeattn")
@@ -117,12 +117,12 @@ class OnnxRuntime:
 
         self._require()
         plain = default_settings(graph, precision, threads)
-        with tempfile.TemporaryDirectory(prefix="edgeattn-tuning-") as folder:
+        with scratch("tuning") as folder:
             candidates = {}
             for disabled in CONFIGURATIONS:
                 name = "+".join(disabled) or "default"
-                write_engine(Path(folder) / name, plain.model_copy(update={"disabled_optimizers": disabled}))
-                candidates[name] = (Path(folder) / name, graph.parent)
+                write_engine(folder / name, plain.model_copy(update={"disabled_optimizers": disabled}))
+                candidates[name] = (folder / name, graph.parent)
             timed = quick_compare(candidates, [feeds], runtime=self.name, threads=threads)
         tried = tuple(
             Trial(disabled_optimizers=disabled, latency_ms=round(statistics.median(latencies), 6))

@@ -9,21 +9,25 @@ import errno
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny_bundle
 
 from edgeattn import bundle
 from edgeattn.bundle import Bundle
+from edgeattn.cli.main import run as command
 from edgeattn.errors import BundleError, ResourceError
-from edgeattn.store import Artifact, Store
+from edgeattn.store import Artifact, Store, disk_errors
 
 WHOLE = "a" * 1000 + "b" * 1000
 
@@ -190,6 +194,34 @@ def test_36_full_disk_keeps_the_published_bundle(mount: Callable[..., Path], sma
         bundle.publish(small_bundle, place / "out")
     assert Bundle.open(place / "out").graph("efficient").read_bytes() == b"efficient"
     assert sorted(path.name for path in place.iterdir()) == ["ballast", "out"]
+
+
+@pytest.mark.parametrize("arguments", [["verify"], ["bench", "--quick"]])
+def test_36_full_temporary_folder(
+    mount: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+) -> None:  # fmt: skip
+    made = tiny_bundle.make(tmp_path / "tiny")
+    place = mount("size=8k")
+    monkeypatch.setattr(tempfile, "tempdir", str(place))
+    assert command([*arguments, str(made.path)]) == 5
+    assert re.fullmatch(
+        rf"(bench: .*\n)?error: {place}(/\S+)?: the disk is full: .*No space left on device\n"
+        "  fix: free space, or point the environment variable TMPDIR to another folder\n",
+        capsys.readouterr().err,
+    )
+    assert list(place.iterdir()) == []
+
+
+def test_36_a_tree_that_does_not_fit_is_said_in_one_line(mount: Callable[..., Path], tmp_path: Path) -> None:
+    """shutil tells of it with a list of tuples."""
+    (tmp_path / "tree").mkdir()
+    for name in ("a", "b"):
+        (tmp_path / "tree" / name).write_bytes(b"x" * 20_000)
+    place = mount("size=16k")
+    said = rf"^{place}: the disk is full: \[Errno 28\] No space left on device[^\n]*\n  fix: free space, or clean up$"
+    with pytest.raises(ResourceError, match=said), disk_errors(place, "clean up"):
+        shutil.copytree(tmp_path / "tree", place / "tree")
 
 
 # 37, 38
