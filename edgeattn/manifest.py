@@ -7,9 +7,10 @@ import stat
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from edgeattn.errors import BundleError
+from edgeattn.validation import Part
 
 SCHEMA_VERSION = 1
 MANIFEST = "bundle.json"
@@ -18,11 +19,7 @@ COPY_AGAIN = "copy the bundle again, or compile it again"
 _MANIFEST_LIMIT_BYTES = 16 * 1024 * 1024
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-
-class TensorSpec(_Part):
+class TensorSpec(Part):
     """An input or output of both graphs. Dimensions are sizes or names: "batch", "sequence"."""
 
     name: str
@@ -30,7 +27,7 @@ class TensorSpec(_Part):
     dims: tuple[int | str, ...]
 
 
-class EngineRef(_Part):
+class EngineRef(Part):
     """An engine and the graph that it was built from, both relative to the bundle."""
 
     runtime: str
@@ -39,14 +36,14 @@ class EngineRef(_Part):
     precision: str
 
 
-class Metric(_Part):
+class Metric(Part):
     """A metric of `edgeattn.metrics`."""
 
     name: str
     higher_is_better: bool
 
 
-class TaskSpec(_Part):
+class TaskSpec(Part):
     """How outputs are scored, and the share of the teacher's value that accept_metric must keep."""
 
     kind: str
@@ -55,7 +52,7 @@ class TaskSpec(_Part):
     accept_of_teacher: float
 
 
-class BenchSpec(_Part):
+class BenchSpec(Part):
     """What is timed: lengths in tokens, None for models without a sequence."""
 
     lengths: tuple[int, ...] | None
@@ -63,14 +60,14 @@ class BenchSpec(_Part):
     pairs: int
 
 
-class FileEntry(_Part):
+class FileEntry(Part):
     """A file as it was written."""
 
     sha256: Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
     bytes: Annotated[int, Field(ge=0)]
 
 
-class Manifest(_Part):
+class Manifest(Part):
     """bundle.json. `write` fills in files."""
 
     schema_version: Literal[1] = 1
@@ -88,7 +85,7 @@ class Manifest(_Part):
     provenance: dict[str, str]
     libraries: dict[str, str]
     choice: dict[str, Any]
-    files: dict[str, FileEntry] = {}
+    files: dict[str, FileEntry] = Field(default_factory=dict)
 
 
 def read_manifest(path: Path) -> Manifest:

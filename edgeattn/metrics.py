@@ -8,8 +8,23 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from edgeattn.errors import DataError
+from edgeattn.manifest import Metric
 
 Array = NDArray[np.generic]
+
+# The metrics of each task. A recipe that names none means the first that its data allows.
+METRICS: dict[str, tuple[Metric, ...]] = {
+    "text-embedding": (
+        Metric(name="spearman", higher_is_better=True),
+        Metric(name="teacher_cosine", higher_is_better=True),
+        Metric(name="teacher_top10_overlap", higher_is_better=True),
+    ),
+    "image-classification": (
+        Metric(name="accuracy", higher_is_better=True),
+        Metric(name="teacher_agreement", higher_is_better=True),
+    ),
+}
+NEEDS = {"spearman": "gold", "accuracy": "label"}  # metric -> the array of eval.npz without which it has no value
 
 
 def _unit_rows(values: ArrayLike) -> NDArray[np.float64]:

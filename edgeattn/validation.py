@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, TypeVar, get_args
+from typing import Annotated, Any, TypeVar, get_args
 
-from pydantic import BaseModel, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
@@ -16,6 +16,29 @@ from edgeattn.registry import did_you_mean
 from edgeattn.yamlfile import Place, Positions
 
 M = TypeVar("M", bound=BaseModel)
+T = TypeVar("T")
+
+
+class Part(BaseModel):
+    """A closed, strict, frozen part of a recipe, device profile or manifest."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _distinct(values: tuple[T, ...]) -> tuple[T, ...]:
+    for index, value in enumerate(values):
+        if value in values[:index]:
+            raise ValueError(f"names {value} twice; name it once")
+    return values
+
+
+# A list in a document, a tuple in a frozen part. Distinct: not empty, and no value twice.
+Many = Annotated[tuple[T, ...], BeforeValidator(_as_tuple)]
+Distinct = Annotated[tuple[T, ...], BeforeValidator(_as_tuple), AfterValidator(_distinct), Field(min_length=1)]
 
 _EXPECTED = {
     "bool_type": "true or false",
@@ -105,7 +128,9 @@ def _finding(
     model: type[BaseModel], document: Any, positions: Positions, place: Place, group: list[ErrorDetails]
 ) -> Finding:
     """What to say of the errors of one place."""
-    kind, context = group[0]["type"], group[0].get("ctx", {})
+    # A member of a union that got as far as its own validator says more than one of another type.
+    first = next((details for details in group if details["type"] == "value_error"), group[0])
+    kind, context = first["type"], first.get("ctx", {})
     fix: str | None
     if kind == "extra_forbidden":
         part = _part_at(model, document, place[:-1])
@@ -142,6 +167,8 @@ def _wrong_value(group: list[ErrorDetails]) -> tuple[str, str]:
         if kind in _LIMITS:
             limit = _LIMITS[kind].format(**context)
             return f"must be {limit}, not {_shown(value)}", f"use {limit}"
+        if kind == "too_short":
+            return "is an empty list", "name at least one, or remove the key"
         if kind == "string_too_long":
             return f"is {len(value)} characters long, {context['max_length']} are allowed", "shorten it"
         if kind == "string_pattern_mismatch":

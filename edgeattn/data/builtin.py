@@ -64,13 +64,13 @@ def _digits(split: str) -> Columns:
     return {"image": images[rows], "label": digits.target[rows]}
 
 
-_BUILTINS: dict[str, Callable[[str], Columns]] = {"python-docs": _python_docs, "digits": _digits}
+BUILTINS: dict[str, Callable[[str], Columns]] = {"python-docs": _python_docs, "digits": _digits}
 
 
 def load_builtin(name: str, split: str) -> Columns:
     """The builtin set `name`. Raises DataError for an unknown set or split."""
-    if name not in _BUILTINS:
-        raise DataError(f"unknown builtin data {name!r}", fix=did_you_mean(name, list(_BUILTINS)))
+    if name not in BUILTINS:
+        raise DataError(f"unknown builtin data {name!r}", fix=did_you_mean(name, list(BUILTINS)))
     if split not in SPLITS:
         raise DataError(f"builtin:{name} has no split {split!r}", fix=f"use one of {', '.join(SPLITS)}")
-    return _BUILTINS[name](split)
+    return BUILTINS[name](split)

@@ -14,7 +14,6 @@ from edgeattn.devices.profile import (
     DeviceProfile,
     EnergySource,
     Note,
-    Part,
     PowerModel,
     RuntimeSupport,
     Text,
@@ -22,7 +21,7 @@ from edgeattn.devices.profile import (
 from edgeattn.errors import InputError
 from edgeattn.registry import did_you_mean
 from edgeattn.shipped import shipped
-from edgeattn.validation import validate
+from edgeattn.validation import Part, validate
 from edgeattn.yamlfile import Place, Positions, read_yaml
 
 SCHEMA_VERSION = 1

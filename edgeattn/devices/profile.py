@@ -8,17 +8,13 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from edgeattn.validation import Part
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
 Text = Annotated[str, Field(min_length=1, max_length=1000)]
 Version = Annotated[str, Field(pattern=r"^\d+(\.\d+){0,3}$")]
-
-
-class Part(BaseModel):
-    """A closed, strict, frozen part of a profile."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class RuntimeSupport(Part):

@@ -8,7 +8,7 @@ from typing import Any
 
 from edgeattn import __version__, yamlfile
 from edgeattn.errors import RecipeError
-from edgeattn.recipe.references import findings
+from edgeattn.recipe import consistency, references
 from edgeattn.recipe.schema import SCHEMA_VERSION, Recipe
 from edgeattn.registry import did_you_mean
 from edgeattn.shipped import shipped
@@ -23,6 +23,7 @@ class LoadedRecipe:
     recipe: Recipe
     file: Path
     root: Path  # the folder that the file names in the recipe are relative to
+    positions: Positions  # of its values in the file
 
 
 def read_yaml(path: Path) -> tuple[Any, Positions]:
@@ -63,9 +64,10 @@ def load_recipe(ref: str, *, root: Path | None = None) -> LoadedRecipe:
     _check_version(document.get("schema"), positions)
     recipe = validate(Recipe, document, positions, error=RecipeError)
     root = file.parent if root is None else root
-    if wrong := list(findings(recipe, root, positions)):
+    wrong = [*references.findings(recipe, root, positions), *consistency.findings(recipe, positions)]
+    if wrong:
         raise combined(wrong, positions, RecipeError)
-    return LoadedRecipe(recipe, file, root)
+    return LoadedRecipe(recipe, file, root, positions)
 
 
 def to_document(recipe: Recipe) -> dict[str, Any]:

@@ -1,27 +1,20 @@
-"""The recipe's schema: what a recipe may say, typed, closed and frozen.
+"""The recipe's schema: its keys and values, typed, closed and frozen.
 
-Every part forbids unknown keys and converts nothing: `"3"` is not a number and `no` is not a boolean. The
-reader (`edgeattn.recipe.reader`) turns what pydantic finds wrong into errors with a line and a remedy: a
-validator here raises ValueError("key: fact; remedy").
+Every part forbids unknown keys and converts nothing: `"3"` is not a number and `no` is not a boolean. The reader
+(`edgeattn.recipe.reader`) turns pydantic's errors into errors with a line and a remedy; a validator here raises
+ValueError("key: fact; remedy"). `edgeattn.recipe.consistency` checks the keys against each other.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
 from edgeattn.registry import Registry, did_you_mean
+from edgeattn.validation import Distinct, Many, Part
 
 SCHEMA_VERSION = 1
 
@@ -41,16 +34,10 @@ Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
 
 
 def _divisors_near(number: int, of: int) -> str:
-    """The divisors of `of` on both sides of `number`, which is none itself: "4 or 8"."""
+    """The divisors of `of` next below and next above `number`, which does not divide it: "4 or 8"."""
     below = max(divisor for divisor in range(1, min(number, of) + 1) if of % divisor == 0)
     above = next((divisor for divisor in range(number + 1, of + 1) if of % divisor == 0), None)
     return f"{below} or {above}" if above else str(below)
-
-
-class Part(BaseModel):
-    """A closed, strict, frozen part of a recipe."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class PretrainedModel(Part):
@@ -144,16 +131,11 @@ class Source(Part):
     revision: str | None = Field(default=None, pattern=r"^[0-9A-Za-z][0-9A-Za-z._/-]{0,99}$")
     split: Name = "train"
     columns: Columns = Columns()
-    names: tuple[str, ...] | None = Field(
+    names: Distinct[str] | None = Field(
         default=None, description="column names of a csv or tsv file without a header line"
     )
     quoting: bool = Field(default=True, description="false: quotation marks in csv or tsv are ordinary characters")
     limit: Count | None = Field(default=None, description="take only so many samples, spread evenly over all")
-
-    @field_validator("names", mode="before")
-    @classmethod
-    def _as_tuple(cls, value: Any) -> Any:
-        return tuple(value) if isinstance(value, list) else value
 
 
 class Data(Part):
@@ -167,95 +149,88 @@ Options = dict[str, bool | int | float | str]
 
 
 class LayerRule(Part):
-    """Something for some layers."""
+    """An entry of a registry, with its options, for some layers."""
 
-    layers: Literal["all"] | tuple[Annotated[int, Field(ge=0)], ...] | str = Field(
+    layers: Literal["all"] | Distinct[Annotated[int, Field(ge=0)]] | str = Field(
         default="all", description='"all", a list such as [0, 2], or a range such as "1-4"'
     )
+    key: ClassVar[str]  # the field that holds the entry's name
 
-    @field_validator("layers", mode="before")
+    @field_validator("layers", mode="after")
     @classmethod
-    def _layers(cls, value: Any) -> Any:
-        if isinstance(value, list):
-            return tuple(value)
-        if isinstance(value, str) and value != "all" and not _LAYER_RANGE.fullmatch(value):
+    def _range(cls, value: Any) -> Any:
+        if not isinstance(value, str) or value == "all":
+            return value
+        match = _LAYER_RANGE.fullmatch(value)
+        if not match:
             raise ValueError(f'layers: {value!r} is neither "all", a list, nor a range; write 0-3 for a range')
+        if int(match[1]) > int(match[2]):
+            raise ValueError(f"layers: the range {value} has no layer; write {match[2]}-{match[1]}")
         return value
 
+    @field_validator("variant", "reducer", check_fields=False)
+    @classmethod
+    def _known_entry(cls, name: str) -> str:
+        registry = cls.registry()
+        if name not in registry:
+            raise ValueError(f"unknown {registry.kind} {name!r}; {did_you_mean(name, list(registry))}")
+        return name
+
+    @field_validator("options", check_fields=False)
+    @classmethod
+    def _known_options(cls, options: Options, info: ValidationInfo) -> Options:
+        from edgeattn.attention import check_options
+
+        if cls.key in info.data:  # else the name is the error
+            check_options(info.data[cls.key], options, cls.registry())
+        return options
+
+    @classmethod
+    def registry(cls) -> Registry[Any]:
+        """The registry that the rule's entry is in. Loaded when asked: a variant's file needs torch."""
+        raise NotImplementedError
+
+    @property
+    def entry(self) -> str:
+        """The name of the variant or reducer."""
+        return str(getattr(self, self.key))
+
     def indices(self, count: int) -> tuple[int, ...]:
-        """The layers meant, in a model of `count` layers; names outside it are returned as they are."""
+        """The layers of the rule in a model of `count` layers; one that the model does not have is kept."""
         if self.layers == "all":
             return tuple(range(count))
         if isinstance(self.layers, tuple):
             return self.layers
-        match = _LAYER_RANGE.fullmatch(self.layers)
-        assert match is not None  # _layers checked it
-        return tuple(range(int(match[1]), int(match[2]) + 1))
+        first, last = map(int, self.layers.split("-"))
+        return tuple(range(first, last + 1))
 
 
 class AttentionRule(LayerRule):
     """One variant for some layers. Layers that no rule names keep their dense attention."""
 
+    key = "variant"
     variant: str = Field(description="a name that `edgeattn recipes schema` lists")
     options: Options = Field(default_factory=dict, validate_default=True)
 
-    @field_validator("variant")
     @classmethod
-    def _known_variant(cls, value: str) -> str:
-        # Imported here: a variant's own file, which holds its options, needs torch.
+    def registry(cls) -> Registry[Any]:
         from edgeattn.attention import ATTENTION
 
-        return _entry_of(ATTENTION, value)
-
-    @field_validator("options")
-    @classmethod
-    def _known_options(cls, value: Options, info: ValidationInfo) -> Options:
-        from edgeattn.attention import ATTENTION
-
-        return _options_of(ATTENTION, info.data.get("variant"), value)
-
-    @property
-    def entry(self) -> str:
-        return self.variant
+        return ATTENTION
 
 
 class ReduceRule(LayerRule):
     """One token reducer after each of some layers."""
 
+    key = "reducer"
     reducer: str = Field(description="a name that `edgeattn recipes schema` lists")
     options: Options = Field(default_factory=dict, validate_default=True)
 
-    @field_validator("reducer")
     @classmethod
-    def _known_reducer(cls, value: str) -> str:
+    def registry(cls) -> Registry[Any]:
         from edgeattn.attention import REDUCERS
 
-        return _entry_of(REDUCERS, value)
-
-    @field_validator("options")
-    @classmethod
-    def _known_options(cls, value: Options, info: ValidationInfo) -> Options:
-        from edgeattn.attention import REDUCERS
-
-        return _options_of(REDUCERS, info.data.get("reducer"), value)
-
-    @property
-    def entry(self) -> str:
-        return self.reducer
-
-
-def _entry_of(registry: Registry[Any], name: str) -> str:
-    if name not in registry:
-        raise ValueError(f"unknown {registry.kind} {name!r}; {did_you_mean(name, list(registry))}")
-    return name
-
-
-def _options_of(registry: Registry[Any], name: str | None, options: Options) -> Options:
-    from edgeattn.attention import check_options
-
-    if name is not None:  # else the name is the error
-        check_options(name, options, registry)
-    return options
+        return REDUCERS
 
 
 class Phase(Part):
@@ -286,16 +261,10 @@ class Export(Part):
     opset: int | None = Field(
         default=None, ge=17, le=26, description="ONNX opset; the highest of the target when absent"
     )
-    buckets: tuple[Count, ...] | None = Field(
+    buckets: Distinct[Count] | None = Field(
         default=None,
-        description="tokens; beside the graph for any length one is written for each of these, and inputs are padded "
-        "to the next",
+        description="tokens; also writes one graph of fixed length per entry, and pads inputs to the next of them",
     )
-
-    @field_validator("buckets", mode="before")
-    @classmethod
-    def _as_tuple(cls, value: Any) -> Any:
-        return tuple(value) if isinstance(value, list) else value
 
 
 Precision = Literal["fp32", "int8-dynamic"]
@@ -304,17 +273,8 @@ Precision = Literal["fp32", "int8-dynamic"]
 class Quantize(Part):
     """Which precisions are tried. The target's fastest one within the accuracy floor is shipped."""
 
-    precisions: tuple[Precision, ...] = ("fp32", "int8-dynamic")
+    precisions: Distinct[Precision] = ("fp32", "int8-dynamic")
     prefer: Literal["latency", "size"] = "latency"
-
-    @field_validator("precisions", mode="before")
-    @classmethod
-    def _as_tuple(cls, value: Any) -> Any:
-        if isinstance(value, list):
-            if not value:
-                raise ValueError("precisions: an empty list leaves nothing to ship; name at least fp32")
-            return tuple(value)
-        return value
 
 
 class Accept(Part):
@@ -329,16 +289,11 @@ class Accept(Part):
 class Bench(Part):
     """What is timed at the end of a compile."""
 
-    lengths: tuple[Count, ...] | None = Field(default=None, description="tokens, for models with a sequence input")
+    lengths: Distinct[Count] | None = Field(default=None, description="tokens, for models with a sequence input")
     batch_size: Count = 1
     pairs: Annotated[int, Field(ge=3, le=100)] = Field(
         default=6, description="pairs of fresh processes, dense and efficient"
     )
-
-    @field_validator("lengths", mode="before")
-    @classmethod
-    def _as_tuple(cls, value: Any) -> Any:
-        return tuple(value) if isinstance(value, list) else value
 
 
 class Recipe(Part):
@@ -350,8 +305,8 @@ class Recipe(Part):
     model: PretrainedModel | NewViT
     task: Annotated[TextEmbedding | ImageClassification, Field(discriminator="kind")]
     data: Data
-    attention: tuple[AttentionRule, ...]
-    reduce: tuple[ReduceRule, ...] = ()
+    attention: Many[AttentionRule]
+    reduce: Many[ReduceRule] = ()
     distill: Distill | None = None
     export: Export = Export()
     quantize: Quantize = Quantize()
@@ -361,12 +316,7 @@ class Recipe(Part):
     @field_validator("model", mode="before")
     @classmethod
     def _which_model(cls, value: Any) -> Any:
-        # Chosen here and not by trying both, so that an error speaks of the one that was meant.
+        # Chosen by its key, not by trying both, so that an error is about the one that was meant.
         if isinstance(value, dict):
             return (NewViT if "architecture" in value else PretrainedModel).model_validate(value)
         return value
-
-    @field_validator("attention", "reduce", mode="before")
-    @classmethod
-    def _as_tuple(cls, value: Any) -> Any:
-        return tuple(value) if isinstance(value, list) else value

@@ -10,7 +10,7 @@ import numpy as np
 
 from edgeattn.bundle import BenchSpec, TaskSpec
 from edgeattn.errors import RecipeError
-from edgeattn.metrics import score
+from edgeattn.metrics import METRICS, NEEDS, score
 from edgeattn.recipe.schema import Recipe
 from edgeattn.registry import did_you_mean
 
@@ -82,9 +82,9 @@ def _check_lengths(lengths: tuple[int, ...] | None, where: str, *, sequence: boo
 
 def task_spec(recipe: Recipe, evaluation: dict[str, Any]) -> TaskSpec:
     """The task's metrics that the held-out data allows, and the accuracy floor."""
-    from edgeattn.tasks import TASKS
-
-    metrics = tuple(m for m in TASKS[recipe.task.kind].metrics if m.name != "spearman" or "gold" in evaluation)
+    metrics = tuple(
+        metric for metric in METRICS[recipe.task.kind] if metric.name not in NEEDS or NEEDS[metric.name] in evaluation
+    )
     names = [metric.name for metric in metrics]
     accept = recipe.accept.metric or names[0]
     if accept not in names:

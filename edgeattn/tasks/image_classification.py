@@ -11,18 +11,15 @@ from torch import Tensor
 from torch.nn.functional import kl_div, log_softmax
 from transformers import PreTrainedModel
 
-from edgeattn.bundle import Metric
 from edgeattn.errors import DataError
+from edgeattn.metrics import METRICS
 from edgeattn.recipe.schema import ImageClassification
 from edgeattn.tasks.base import Samples, Task
 
 
 class ImageClassificationTask(Task):
     kind = "image-classification"
-    metrics = (
-        Metric(name="accuracy", higher_is_better=True),
-        Metric(name="teacher_agreement", higher_is_better=True),
-    )
+    metrics = METRICS["image-classification"]
     inputs = ("pixel_values",)
     output = "logits"
     optimum_task = "image-classification"

@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.nn.functional import mse_loss, normalize
 from transformers import AutoTokenizer, PreTrainedModel
 
-from edgeattn.bundle import Metric
 from edgeattn.errors import DataError
+from edgeattn.metrics import METRICS
 from edgeattn.recipe.schema import TextEmbedding
 from edgeattn.tasks.base import Samples, Task
 
@@ -43,11 +43,7 @@ class SentenceEmbedder(PreTrainedModel):
 
 class TextEmbeddingTask(Task):
     kind = "text-embedding"
-    metrics = (
-        Metric(name="spearman", higher_is_better=True),
-        Metric(name="teacher_cosine", higher_is_better=True),
-        Metric(name="teacher_top10_overlap", higher_is_better=True),
-    )
+    metrics = METRICS["text-embedding"]
     inputs = ("input_ids", "attention_mask")
     output = "sentence_embedding"
     optimum_task = "feature-extraction"
