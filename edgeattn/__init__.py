@@ -4,4 +4,10 @@ Give it an attention model, a device and a budget; it returns a bundle that runs
 it is faster, smaller or cheaper and still right. `edgeattn/pipeline.py` is the page to read first.
 """
 
+import os as _os
+
+# ONNX Runtime 1.32 reads this once, when it is imported. Without it, each process writes events and a device ID to
+# ~/.cache/Microsoft and .ses to the temporary folder, may send the events, and complains where it cannot write.
+_os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
 __version__ = "0.1.0"

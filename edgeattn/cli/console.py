@@ -6,15 +6,17 @@ import json
 import logging
 import os
 import re
+import sys
 import warnings
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
 
-from edgeattn.errors import InputError
+from edgeattn.errors import InputError, ResourceError
 
 F = TypeVar("F", bound=Callable[..., Any])
+_JSON = "edgeattn.json"
 
 # Libraries that say much that a user of ours can do nothing about.
 _CHATTY = (
@@ -73,15 +75,29 @@ class Group(click.Group):
 
 
 def emit(document: Any, as_json: bool, human: Callable[[], None]) -> None:
-    """The result of a command on stdout: `document` as JSON, or what `human` prints."""
-    if as_json:
-        click.echo(json.dumps(document, indent=1, allow_nan=False))
-    else:
-        human()
+    """The result of a command on stdout: `document` as JSON, or what `human` prints.
+
+    Raises ResourceError where stdout cannot take it, such as a file on a full disk.
+    """
+    try:
+        if as_json:
+            click.echo(json.dumps(document, indent=1, allow_nan=False))
+        else:
+            human()
+        sys.stdout.flush()
+    except OSError as error:
+        # A closed pipe is for `run`; an error with a file's name comes from a file that `human` reads.
+        if isinstance(error, BrokenPipeError) or error.filename is not None:
+            raise
+        raise ResourceError(
+            f"the result cannot be written: {error.strerror}",
+            where="stdout",
+            fix="free some space, or send the output elsewhere",
+        ) from error
 
 
 def list_described(rows: list[dict[str, str]]) -> None:
-    """Print a line a row: its name and its description."""
+    """Print one line per row: its name and its description."""
     width = max((len(row["name"]) for row in rows), default=0)
     for row in rows:
         click.echo(plain(f"{row['name']:<{width}}  {row['description']}"))
@@ -94,29 +110,36 @@ def lengths_of(_context: click.Context, _parameter: click.Parameter, value: str 
     try:
         found = tuple(int(part) for part in value.split(","))
     except ValueError:
-        raise click.BadParameter(f"{value!r} is no list of numbers such as 128,512") from None
+        raise click.BadParameter(f"{value!r} is not a list of numbers such as 128,512") from None
     if min(found) < 1 or max(found) > 1_000_000:
         raise click.BadParameter("a length is a number of tokens from 1 to 1000000")
     return found
 
 
-def json_option(command: F) -> F:
-    """`--json`, handed to the command as `as_json`."""
-    return click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")(command)
+def json_option(command: F, *, expose: bool = True) -> F:
+    """`--json`, handed to the command as `as_json`, whether it stands before or after the command's name."""
+
+    def given(context: click.Context, _parameter: click.Parameter, here: bool) -> bool:
+        context.meta[_JSON] = here or context.meta.get(_JSON, False)  # groups share `meta` with their commands
+        return bool(context.meta[_JSON])
+
+    return click.option(
+        "--json",
+        "as_json",
+        is_flag=True,
+        expose_value=expose,
+        callback=given,
+        help="Print one JSON document on stdout.",
+    )(command)
 
 
 def verbose_option(command: F) -> F:
-    """`-v`, `--verbose`, which also sets up logging; nothing is handed to the command."""
-
-    def set_up(_context: click.Context, _parameter: click.Parameter, verbose: bool) -> None:
-        set_up_logging(verbose)
-
+    """`-v`, `--verbose`: only declared here, because `run` sets up logging before click parses anything."""
     return click.option(
         "-v",
         "--verbose",
         is_flag=True,
         expose_value=False,
-        callback=set_up,
         help="Print debug messages, and the traceback of an error, on stderr.",
     )(command)
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import functools
 import importlib
 import json
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 import click
 
 from edgeattn import __version__
-from edgeattn.cli.console import Group, plain
+from edgeattn.cli.console import Group, json_option, plain, set_up_logging, verbose_option
 from edgeattn.errors import DeviceError, EdgeattnError, ResourceError
 
 # name -> (where the click command is, its line in `edgeattn --help`)
@@ -41,7 +44,8 @@ _HOST_HALF = (
     "torch",
 )
 _EXTRAS = {**dict.fromkeys((*_HOST_HALF, "transformers"), "compile"), "onnxruntime": "onnxruntime"}
-_INTERRUPTED = 130
+_INTERRUPTED = 128 + signal.SIGINT
+_CLOSED_PIPE = 128 + signal.SIGPIPE  # 141, what a shell reports for any program whose reader went away
 
 
 class LazyGroup(Group):
@@ -64,6 +68,8 @@ class LazyGroup(Group):
 
 @click.group("edgeattn", cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="edgeattn", message="%(prog)s %(version)s")
+@functools.partial(json_option, expose=False)
+@verbose_option
 def cli() -> None:
     """Efficient attention models for edge devices.
 
@@ -81,26 +87,39 @@ def main() -> NoReturn:
 
 
 def run(args: Sequence[str]) -> int:
-    """Runs one command line and returns its exit code; an error is printed, never raised."""
+    """Run one command line and return its exit code; an error is printed, never raised."""
     # Looked for here and not in what click parsed: an error may come before click has parsed anything.
     as_json = "--json" in args
-    verbose = "-v" in args or "--verbose" in args or os.environ.get("EDGEATTN_DEBUG") == "1"
+    verbose = "-v" in args or "--verbose" in args
+    set_up_logging(verbose)
+    try:
+        code = _invoke(args)
+        sys.stdout.flush()  # a full disk is an error of this command, not of Python's own flush at exit
+        return code
+    except BrokenPipeError:  # the reader of the output, such as `head`, has seen enough
+        _discard(sys.stdout)
+        _discard(sys.stderr)
+        return _CLOSED_PIPE
+    except (Exception, KeyboardInterrupt) as raised:  # noqa: BLE001  # the last stop: else Python exits with 1
+        error, code = _explain(raised)
+        trace = traceback.format_exception(raised) if verbose or os.environ.get("EDGEATTN_DEBUG") == "1" else []
+        _report(error, code, as_json, "".join(trace))
+        return code
+
+
+def _invoke(args: Sequence[str]) -> int:
     try:
         with cli.make_context("edgeattn", list(args) or ["--help"]) as context:
             cli.invoke(context)
-        return 0
     except click.exceptions.Exit as exit_:
         return exit_.exit_code
-    except BrokenPipeError:
-        # The reader of stdout, such as `head`, went away. Python would say so once more when it flushes.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return ResourceError.exit_code
-    except (Exception, KeyboardInterrupt) as raised:  # noqa: BLE001  # the last stop: else Python exits with 1
-        if verbose:
-            click.echo(plain("".join(traceback.format_exception(raised)), lines=True), err=True, nl=False)
-        error, code = _explain(raised)
-        _report(error, code, as_json)
-        return code
+    return 0
+
+
+def _discard(stream: TextIO) -> None:
+    """Send what a stream still holds, and all that follows, nowhere: Python flushes it once more at exit."""
+    with contextlib.suppress(OSError):  # a stream without a descriptor of its own
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _explain(raised: BaseException) -> tuple[EdgeattnError, int]:
@@ -125,12 +144,20 @@ def _explain(raised: BaseException) -> tuple[EdgeattnError, int]:
     return error, error.exit_code
 
 
-def _report(error: EdgeattnError, code: int, as_json: bool) -> None:
-    if as_json:
-        document = {"fact": error.fact, "where": error.where, "fix": error.fix, "exit_code": code}
-        click.echo(json.dumps({"error": document}, indent=1))
-    else:
+def _report(error: EdgeattnError, code: int, as_json: bool, trace: str) -> None:
+    """Print an error: as JSON on stdout, else on stderr, and there too where stdout takes nothing."""
+    document = {"fact": error.fact, "where": error.where, "fix": error.fix, "exit_code": code}
+    try:
+        click.echo(plain(trace, lines=True), err=True, nl=False)
+        if as_json:
+            try:
+                click.echo(json.dumps({"error": document}, indent=1))
+                return
+            except OSError:
+                _discard(sys.stdout)
         click.echo(plain(f"error: {error}", lines=True), err=True)
+    except OSError:  # nobody reads stderr either: the exit code has to do
+        _discard(sys.stderr)
 
 
 def _internal(error: BaseException) -> EdgeattnError:

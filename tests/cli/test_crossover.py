@@ -51,7 +51,7 @@ def test_measures_and_writes_table_document_and_plot(tmp_path: Path, capsys: pyt
         (["--target", "cpus"], 2, "unknown device 'cpus'\n  fix: did you mean 'cpu'"),
         (["--heads", "0"], 2, "'--heads': 0 is not in the range"),
         (["--head-dim", "100000"], 2, "'--head-dim': 100000 is not in the range"),
-        (["--lengths", "many"], 2, "'--lengths': 'many' is no list of numbers such as 128,512"),
+        (["--lengths", "many"], 2, "'--lengths': 'many' is not a list of numbers such as 128,512"),
         (["--lengths", "0"], 2, "a length is a number of tokens from 1"),
         (["--variants", "hedgehogs"], 2, "--variants: unknown variant 'hedgehogs'\n  fix: did you mean 'hedgehog'"),
         (["--variants", "dense"], 2, "--variants: dense is what the variants are held against"),

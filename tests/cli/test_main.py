@@ -164,8 +164,9 @@ def test_a_traceback_only_when_asked(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     fails(ValueError("surprise"))
-    assert run(["doctor", "-v"]) == 5
-    assert "Traceback (most recent call last)" in capsys.readouterr().err
+    for arguments in (["doctor", "-v"], ["-v", "doctor"], ["--verbose", "doctor"]):
+        assert run(arguments) == 5
+        assert "Traceback (most recent call last)" in capsys.readouterr().err
     monkeypatch.setenv("EDGEATTN_DEBUG", "1")
     assert run(["doctor"]) == 5
     assert "Traceback (most recent call last)" in capsys.readouterr().err
@@ -182,7 +183,45 @@ def test_a_closed_pipe_is_no_traceback() -> None:
         env=ENVIRONMENT,
     )
     os.close(writer)
-    assert (done.returncode, done.stderr) == (5, b"")
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+def into(device: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """The command with its stdout, and only that, sent to a device."""
+    with Path(device).open("w") as out:
+        return subprocess.run(
+            [sys.executable, "-m", "edgeattn", *arguments],
+            stdout=out,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            env=ENVIRONMENT,
+        )
+
+
+@pytest.mark.parametrize("arguments", [["doctor"], ["--json", "doctor"], ["recipes", "show", "digits-vit"]])
+def test_a_result_that_cannot_be_written_is_an_error_of_one_line(arguments: list[str]) -> None:
+    """A full disk is not exit code 1, which means that verification failed."""
+    done = into("/dev/full", *arguments)
+    assert done.returncode == 5
+    assert done.stderr == (
+        "error: stdout: the result cannot be written: No space left on device\n"
+        "  fix: free some space, or send the output elsewhere\n"
+    )
+
+
+def test_an_error_that_cannot_be_written_as_json_goes_to_stderr_with_its_own_code() -> None:
+    done = into("/dev/full", "verify", "/nowhere", "--json")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: /nowhere/bundle.json: cannot be read as a bundle")
+
+
+@pytest.mark.parametrize("arguments", [["--json", "recipes", "show", "digits-vit"],
+                                       ["recipes", "--json", "show", "digits-vit"],
+                                       ["recipes", "show", "digits-vit", "--json"]])  # fmt: skip
+def test_json_may_stand_anywhere(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(arguments) == 0
+    assert json.loads(capsys.readouterr().out)["name"] == "digits-vit"
 
 
 def test_an_error_cannot_steer_the_terminal(
