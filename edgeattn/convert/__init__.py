@@ -4,10 +4,11 @@ Layers are found by running the model once and noting which modules call `attend
 those of Hugging Face models through `AttentionInterface`.
 """
 
-from edgeattn.convert.attend import Layer, transfer_losses
+from edgeattn.convert.attend import transfer_losses
 from edgeattn.convert.interface import IMPLEMENTATION
+from edgeattn.convert.layers import Layer
 from edgeattn.convert.plan import PLAN_KEY, Choice, Plan, make_plan, plan_of
-from edgeattn.convert.swap import convert, find_layers, fitting, obstacle, variants
+from edgeattn.convert.swap import convert, find_layers, fitting, obstacle, survey, variants
 
 __all__ = [
     "IMPLEMENTATION",
@@ -21,6 +22,7 @@ __all__ = [
     "make_plan",
     "obstacle",
     "plan_of",
+    "survey",
     "transfer_losses",
     "variants",
 ]

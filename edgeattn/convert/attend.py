@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,46 +12,10 @@ from torch.nn.functional import pad
 
 from edgeattn.attention.dense import dense_attention
 from edgeattn.attention.variant import Shape, Variant, lowest
+from edgeattn.convert.layers import SLOT, Layer, place_of, recording
 from edgeattn.convert.reduce import running
 from edgeattn.errors import ModelError
 
-SLOT = "edgeattn"  # the attribute of an attention module that holds its variant
-
-
-@dataclass(frozen=True)
-class Layer:
-    """One attention layer, as seen when it ran."""
-
-    index: int
-    name: str  # qualified name of the attention module
-    shape: Shape
-    cross: bool  # keys and values come from another sequence than the queries
-    bias: bool  # adds to its scores: relative positions, or a mask that is neither padding nor causal
-    length: int  # queries that it saw
-    keys: int  # keys that it saw, as many but in cross-attention
-    kind: str  # the class of the attention module
-    window: int | None = None  # its own dense attention does not see keys at this distance and beyond
-
-    @property
-    def place(self) -> str:
-        """How errors call it."""
-        return f"layer {self.index} ({self.name})"
-
-
-@dataclass
-class Calls:
-    """The attention layers that ran, in order, while a model was looked through."""
-
-    names: dict[nn.Module, str]
-    layers: dict[nn.Module, Layer] = field(default_factory=dict)
-    cross: set[nn.Module] = field(default_factory=set)  # those whose last call was given another sequence
-    masks: dict[int, tuple[Tensor, bool, int | None]] = field(default_factory=dict)  # by id: (mask, causal, window)
-
-
-# Under these names attention modules are given the sequence that keys and values come from.
-_OTHER_SEQUENCE = ("key_value_states", "encoder_hidden_states", "cross_attention_states", "key_hidden_states",
-                   "context", "context_hidden_states")  # fmt: skip
-_CALLS: ContextVar[Calls | None] = ContextVar("calls", default=None)
 _TRANSFER: ContextVar[list[Tensor] | None] = ContextVar("transfer", default=None)
 
 
@@ -82,7 +44,7 @@ def attend(
     groups = query.shape[1] // key.shape[1]
     if groups > 1:  # grouped-query heads: each key and value head serves several queries'
         key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
-    calls = _CALLS.get()
+    calls = recording()
     if calls is not None and module not in calls.layers:  # a module that several layers share (ALBERT) is one layer
         calls.layers[module] = Layer(
             index=len(calls.layers),
@@ -162,38 +124,6 @@ def _check_call(
     if window is not None and n != m and m >= window - 1 + n:
         fact = f"its key-value cache keeps the last {window} tokens alone, and {variant.name} was made from all"
         raise ModelError(fact, where=place_of(module), fix="generate with use_cache=False, or leave this layer dense")
-
-
-def place_of(module: nn.Module) -> str:
-    """How errors call the layer of an attention module."""
-    calls = _CALLS.get()
-    if calls is not None and module in calls.names:
-        return calls.names[module]
-    return getattr(getattr(module, SLOT, None), "place", type(module).__name__)
-
-
-def recording() -> Calls | None:
-    """What is being noted, if a model is just being looked through."""
-    return _CALLS.get()
-
-
-@contextmanager
-def recorded_calls(model: nn.Module) -> Iterator[Calls]:
-    """Within the block, every attention layer of `model` that runs is noted, in order."""
-    calls = Calls({module: name for name, module in model.named_modules()})
-
-    def note(module: nn.Module, _args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        given = any(isinstance(kwargs.get(name), Tensor) for name in _OTHER_SEQUENCE)
-        (calls.cross.add if given or "CrossAttention" in type(module).__name__ else calls.cross.discard)(module)
-
-    hooks = [module.register_forward_pre_hook(note, with_kwargs=True) for module in calls.names]
-    token = _CALLS.set(calls)
-    try:
-        yield calls
-    finally:
-        _CALLS.reset(token)
-        for hook in hooks:
-            hook.remove()
 
 
 @contextmanager

@@ -27,15 +27,18 @@ def split(
         return None, False, additive(mask)
     if bool((seen == seen[:, :1]).all()):  # alike for all heads
         rows = seen[:, 0]
-        # The last query sees every key that is no padding, whether what pads is on the left or on the right.
-        keys = rows[:, -1]
         n, m = rows.shape[-2:]
-        matter = keys[:, :, None] if n == m else torch.ones_like(rows[..., :1])  # what a padded query sees does not
         past = torch.ones(n, m, dtype=torch.bool, device=mask.device).tril(m - n)
-        for found in (causal, not causal):
-            expected = keys[:, None] & past if found else keys[:, None]
-            if bool(((rows == expected) | ~matter).all()):
-                return (None if bool(keys.all()) else keys.expand(batch, -1)), found, None
+        # What a padded query sees does not matter where it is no key either, but only if that is nothing or
+        # everything: a row that is cut in another way belongs to a packed sequence, a block or a window.
+        free = rows.all(-1) | ~rows.any(-1)
+        # The keys that are no padding: those of the last query, or, where it is padding itself, those that any sees.
+        for keys in (rows[:, -1], rows.any(1)):
+            padded = free & ~keys if n == m else torch.zeros_like(free)
+            for found in (causal, not causal):
+                expected = keys[:, None] & past if found else keys[:, None]
+                if bool(((rows == expected) | padded[:, :, None]).all()):
+                    return (None if bool(keys.all()) else keys.expand(batch, -1)), found, None
     return None, False, additive(mask)
 
 

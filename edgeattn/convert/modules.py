@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from edgeattn.convert.attend import SLOT, attend
+from edgeattn.convert.attend import attend
+from edgeattn.convert.layers import SLOT
 from edgeattn.convert.masks import both, split
 from edgeattn.errors import ModelError
 

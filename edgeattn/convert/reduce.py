@@ -12,18 +12,16 @@ from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from edgeattn.attention.token_merging import TokenMerging, Tokens, first, gather
 from edgeattn.attention.variant import Variant
+from edgeattn.convert.layers import Layer
 from edgeattn.convert.probe import run_once
 from edgeattn.errors import ModelError
-
-if TYPE_CHECKING:
-    from edgeattn.convert.attend import Layer
 
 # What blocks are given beside hidden states that has a row for each token, and its axes: [B or 1, N, ...].
 _PER_TOKEN = {"position_ids": 2, "position_embeddings": 3}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import TypeVar
 
 from torch import Tensor, nn
@@ -11,8 +12,9 @@ from transformers import PreTrainedModel
 from edgeattn.attention import ATTENTION, REDUCERS
 from edgeattn.attention.token_merging import TokenMerging
 from edgeattn.attention.variant import Variant
-from edgeattn.convert.attend import SLOT, Layer, recorded_calls
 from edgeattn.convert.interface import IMPLEMENTATION
+from edgeattn.convert.layers import SLOT, Layer, recorded_calls
+from edgeattn.convert.left_out import LeftOut, warn_of, without_layers
 from edgeattn.convert.modules import adopt
 from edgeattn.convert.plan import Plan
 from edgeattn.convert.probe import run_once
@@ -22,11 +24,24 @@ from edgeattn.errors import ModelError
 Model = TypeVar("Model", bound=nn.Module)
 
 
-def find_layers(model: nn.Module, inputs: Mapping[str, Tensor]) -> tuple[Layer, ...]:
-    """The attention layers of `model`, in the order in which they run on `inputs`.
+@dataclass(frozen=True)
+class Survey:
+    """The attention of a model, as it ran once."""
 
-    Those are of transformers models whose attention dispatches through its interface, `nn.MultiheadAttention` and
-    timm's `Attention`, wherever they lie. Raises ModelError where there are none.
+    layers: tuple[Layer, ...]  # in the order in which they ran
+    left_out: tuple[LeftOut, ...]  # attention that cannot be replaced, since it never calls `attend`
+
+
+def find_layers(model: nn.Module, inputs: Mapping[str, Tensor]) -> tuple[Layer, ...]:
+    """The layers of `survey`."""
+    return survey(model, inputs).layers
+
+
+def survey(model: nn.Module, inputs: Mapping[str, Tensor]) -> Survey:
+    """The attention layers of `model`, in the order in which they run on `inputs`, and what cannot be replaced.
+
+    Layers are those of transformers models whose attention dispatches through its interface, `nn.MultiheadAttention`
+    and timm's `Attention`, wherever they lie. Raises ModelError where there are none.
     """
     for part in _pretrained(model):
         part.set_attn_implementation(IMPLEMENTATION)
@@ -36,9 +51,10 @@ def find_layers(model: nn.Module, inputs: Mapping[str, Tensor]) -> tuple[Layer, 
             model, inputs, what="the example inputs with edgeattn's attention",
             fix="if it runs on them with its own, it computes with its attention mask: use another architecture",
         )  # fmt: skip
+    left_out = tuple(LeftOut.of(module, name) for module, name in calls.left_out().items())
     if not calls.layers:
-        raise _without_layers(model)
-    return tuple(calls.layers.values())
+        raise without_layers(model, left_out)
+    return Survey(tuple(calls.layers.values()), left_out)
 
 
 def _pretrained(module: nn.Module) -> Iterator[PreTrainedModel]:
@@ -50,29 +66,16 @@ def _pretrained(module: nn.Module) -> Iterator[PreTrainedModel]:
             yield from _pretrained(child)
 
 
-def _without_layers(model: nn.Module) -> ModelError:
-    kind = type(model).__name__
-    own = sorted({type(part).__name__ for part in model.modules() if "attention" in type(part).__name__.lower()})
-    its = f": {', '.join(own)} computes its own" if own else ""
-    if isinstance(model, PreTrainedModel):
-        return ModelError(
-            f"{kind} never calls the attention interface, so its attention cannot be replaced{its}",
-            fix="use an architecture whose attention dispatches through transformers.AttentionInterface; those with "
-            "ALiBi (Bloom, MPT, Falcon) do not",
-        )
-    return ModelError(
-        f"{kind} has no attention that edgeattn can replace{its}",
-        fix="build it of torch.nn.MultiheadAttention, timm.layers.Attention or a transformers model",
-    )
-
-
 def convert(model: Model, plan: Plan, inputs: Mapping[str, Tensor]) -> Model:
     """Puts the plan's variants and reducers into `model`, in place, and returns it.
 
     inputs: any small batch that the model accepts; it is run once to find the layers.
-    Raises ModelError for a layer that does not exist and what cannot do what its layer needs.
+    Logs a warning where some of the model's attention cannot be replaced. Raises ModelError for a layer that does not
+    exist, and for a variant or reducer that cannot do what its layer needs.
     """
-    layers = find_layers(model, inputs)
+    found = survey(model, inputs)
+    layers = found.layers
+    warn_of(type(model).__name__, found.left_out)
     reducers: dict[int, TokenMerging] = {}
     for choice in plan:
         if choice.layer >= len(layers):

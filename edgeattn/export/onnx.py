@@ -65,6 +65,7 @@ def export(
         # The exporter prints and warns on its own account; what matters is whether the graph is right.
         with (
             allow(operators),
+            torch.no_grad(),  # a graph that records gradients of a learned bias cannot be decomposed
             symbolic.patch(backed_size_oblivious=True),
             warnings.catch_warnings(),
             contextlib.redirect_stdout(io.StringIO()),

@@ -182,7 +182,7 @@ def test_a_variant_is_refused_where_it_would_drop_a_position_bias():
 
 def test_a_model_without_the_interface_is_refused():
     model, feeds = tiny_models.make("fnet")
-    with pytest.raises(ModelError, match=r"^FNetModel never calls the attention interface, so its attention cannot"):
+    with pytest.raises(ModelError, match=r"^FNetModel has no attention that edgeattn can replace: none of its modules"):
         find_layers(model, feeds)
 
 

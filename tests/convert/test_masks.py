@@ -7,9 +7,19 @@ import tiny_models
 import torch
 import transformers
 from torch.nn.functional import pad
+from transformers.masking_utils import (
+    and_masks,
+    bidirectional_mask_function,
+    causal_mask_function,
+    chunked_causal_mask_function,
+    or_masks,
+    sliding_window_bidirectional_mask_function,
+    sliding_window_causal_mask_function,
+)
 
 from edgeattn.attention import ATTENTION
-from edgeattn.convert import Choice, convert, find_layers, fitting
+from edgeattn.convert import Choice, convert, find_layers, fitting, survey
+from edgeattn.convert.mask_functions import pattern
 from edgeattn.errors import ModelError
 
 HEDGEHOG = Choice(0, "hedgehog", {"feature_dim": 4})
@@ -85,6 +95,55 @@ def test_any_other_mask_is_computed_by_dense_layers_and_refused_by_variants():
         model(**odd)
 
 
+def packed(lengths, dtype=torch.bool):
+    """The block-diagonal mask [1, 1, N, N] of several texts in one row."""
+    seen = torch.block_diag(*(torch.ones(n, n) for n in lengths)).bool()[None, None]
+    return seen if dtype == torch.bool else torch.where(seen, 0.0, torch.finfo(dtype).min)
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.float32])
+def test_a_packed_mask_is_no_padding(dtype):
+    """Its last row alone looks like the padding of all texts but the last."""
+    model, feeds = tiny_models.make("bert", 2)
+    ids = feeds["input_ids"][:1]
+    ready = {"input_ids": ids, "attention_mask": packed((10, 14), dtype)}
+    model.set_attn_implementation("eager")
+    with torch.no_grad():
+        expected = model(ids, attention_mask=packed((10, 14), torch.float32)).last_hidden_state
+    assert [layer.bias for layer in find_layers(model, ready)] == [True, True]
+    with torch.no_grad():
+        close(model(**ready).last_hidden_state, expected)
+    convert(model, (HEDGEHOG,), feeds)
+    with pytest.raises(ModelError, match=r"hedgehog has no place for the bias or mask that this layer was given"):
+        model(**ready)
+
+
+def test_a_packed_mask_of_a_plain_transformer_is_no_padding():
+    torch.manual_seed(0)
+    layer = torch.nn.TransformerEncoderLayer(16, 2, 24, dropout=0.0, batch_first=True).eval()
+    x, mask = torch.randn(2, 24, 16), ~packed((10, 14))[0, 0]
+    with torch.no_grad():
+        expected = layer(x, src_mask=mask)
+        find_layers(layer, {"src": x, "src_mask": mask})
+        close(layer(x, src_mask=mask), expected)
+
+
+def test_images_of_several_sizes_in_one_sequence_do_not_see_one_another():
+    config = transformers.PixtralVisionConfig(
+        hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=24, image_size=16, patch_size=4,
+        initializer_range=0.4,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    model = transformers.PixtralVisionModel(config).eval()
+    feeds = {"pixel_values": torch.rand(2, 3, 16, 16), "image_sizes": torch.tensor([[16, 16], [8, 12]])}
+    model.set_attn_implementation("eager")
+    with torch.no_grad():
+        expected = model(**feeds).last_hidden_state
+    assert [layer.bias for layer in find_layers(model, feeds)] == [True, True]
+    with torch.no_grad():
+        close(model(**feeds).last_hidden_state, expected)
+
+
 def test_a_bias_that_a_model_hands_over_as_its_mask_stays_one():
     """Swin adds relative positions to its mask; a window of it has as many rows as the batch times the windows."""
     config = transformers.SwinConfig(
@@ -123,19 +182,83 @@ def test_packed_sequences_are_refused():
         model(input_ids=feeds["input_ids"][:1], position_ids=places, use_cache=False)
 
 
-def test_a_window_that_only_the_mask_knows_is_the_layers_all_the_same():
-    config = transformers.Qwen2MoeConfig(
-        vocab_size=48, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1,
-        intermediate_size=24, moe_intermediate_size=8, shared_expert_intermediate_size=8, num_experts=2,
-        num_experts_per_tok=1, use_sliding_window=True, sliding_window=4, layer_types=["sliding_attention",
-        "full_attention"], pad_token_id=0, initializer_range=0.4,
+def mixed(name, **options):
+    """A model of windowed and full layers, and its own hidden states under an integer mask."""
+    kind = getattr(transformers, f"{name}Config")
+    config = kind(
+        vocab_size=48, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1, head_dim=8,
+        intermediate_size=24, pad_token_id=0, initializer_range=0.4, layer_types=["sliding_attention",
+        "full_attention"], **options,
     )  # fmt: skip
     torch.manual_seed(0)
-    model, feeds = transformers.Qwen2MoeModel(config).eval(), tiny_models.feeds("llama")
+    model, feeds = getattr(transformers, f"{name}Model")(config).eval(), tiny_models.feeds("llama")
     model.set_attn_implementation("eager")
-    expected = hidden(model, feeds)
-    assert [layer.window for layer in find_layers(model, feeds)] == [4, None]
-    close(hidden(model, feeds), expected)
+    return model, feeds, hidden(model, feeds)
+
+
+QWEN2_MOE = {"moe_intermediate_size": 8, "shared_expert_intermediate_size": 8, "num_experts": 2,
+             "num_experts_per_tok": 1, "use_sliding_window": True, "sliding_window": 4}  # fmt: skip
+
+
+@pytest.mark.parametrize("order", ["integers", "booleans", "booleans then integers", "none then integers"])
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("Qwen2Moe", QWEN2_MOE), ("Gemma3Text", {"sliding_window": 4}), ("ModernBertDecoder", {"local_attention": 8})],
+)
+def test_windows_and_full_layers_of_one_model_stay_apart(name, options, order):
+    """Their masks are made of one padding mask, and some layers leave their window to the mask (Qwen2-MoE)."""
+    if name == "ModernBertDecoder":
+        options = {**options, "bos_token_id": 1, "eos_token_id": 2, "cls_token_id": 1, "sep_token_id": 2}
+    model, feeds, expected = mixed(name, **options)
+    booleans = {**feeds, "attention_mask": feeds["attention_mask"].bool()}
+    looked = {"integers": feeds, "none then integers": {"input_ids": feeds["input_ids"]}}.get(order, booleans)
+    windows = [layer.window for layer in find_layers(model, looked)]
+    assert windows[0] is not None
+    assert windows[1] is None
+    close(hidden(model, booleans if order == "booleans" else feeds), expected)
+
+
+@pytest.mark.parametrize(
+    ("function", "found"),
+    [
+        (causal_mask_function, (True, None)),
+        (bidirectional_mask_function, (False, None)),
+        (sliding_window_causal_mask_function(7), (True, 7)),
+        (sliding_window_bidirectional_mask_function(7), (False, 8)),
+        # EmbeddingGemma's: what is causal, or anything; and what is in a causal window, or in one on both sides.
+        (or_masks(causal_mask_function, lambda *_: torch.tensor(True)), (False, None)),
+        (or_masks(sliding_window_causal_mask_function(4), lambda b, h, q, k: (q - k).abs() < 4), (False, 4)),
+        (and_masks(lambda b, h, q, k: q - k < 5, causal_mask_function), (True, 5)),
+    ],
+)
+def test_a_mask_function_is_read_by_what_it_computes(function, found):
+    assert pattern(function) == found
+
+
+@pytest.mark.parametrize(
+    ("function", "name"),
+    [
+        (chunked_causal_mask_function(8, torch.zeros(1, dtype=torch.long)), "chunked_overlay and causal_mask_function"),
+        (lambda b, h, q, k: (q - k) % 2 == 0, "<lambda>|test_masks"),
+        (lambda b, h, q, k: (k <= q) & (k > 0), "<lambda>|test_masks"),
+    ],
+)
+def test_a_mask_function_that_is_more_is_refused(function, name):
+    with pytest.raises(ModelError, match=rf"^its attention mask is made by ({name}), which is more than causality"):
+        pattern(function)
+
+
+def test_a_model_that_attends_to_both_sides_by_its_config_is_seen_to():
+    """EmbeddingGemma: its layers call themselves causal or windowed, and only the mask tells otherwise."""
+    model, feeds, expected = mixed("Gemma3Text", sliding_window=4, use_bidirectional_attention=True)
+    for given in (feeds, {"input_ids": feeds["input_ids"][:1]}):
+        model.set_attn_implementation("eager")
+        expected = hidden(model, given) if "attention_mask" in given else model(**given).last_hidden_state
+        assert [(layer.shape.causal, layer.window) for layer in find_layers(model, given)] == [
+            (False, 3),
+            (False, None),
+        ]
+        close(hidden(model, given) if "attention_mask" in given else model(**given).last_hidden_state, expected)
 
 
 # --- cross-attention ----------------------------------------------------------------------------------------
@@ -195,14 +318,61 @@ def test_a_variant_that_cannot_says_which_layer_and_which_can(model, index, fact
         assert caught.value.fix == expected
 
 
-def test_a_model_with_alibi_is_told_why_it_has_no_layers():
-    model, feeds = tiny_models.make("bloom", 1)
-    message = (
-        "^BloomModel never calls the attention interface, so its attention cannot be replaced: BloomAttention computes "
-        r"its own\n  fix: use .*AttentionInterface; those with ALiBi \(Bloom, MPT, Falcon\) do not$"
-    )
-    with pytest.raises(ModelError, match=message):
+@pytest.mark.parametrize(
+    ("name", "options", "reason"),
+    [
+        (
+            "Bloom",
+            {"n_head": 2},
+            r"BloomAttention \(h.0.self_attention\) adds ALiBi, a bias by distance, to its scores",
+        ),
+        ("MPNet", {}, r"MPNetSelfAttention \(encoder.layer.0.attention.attn\) adds relative positions to its scores"),
+        (
+            "DebertaV2",
+            {"relative_attention": True, "pos_att_type": ["c2p"]},
+            r"DisentangledSelfAttention \(encoder.layer.0.attention.self\) attends by content and by relative position",
+        ),
+        (
+            "Canine",
+            {},
+            r"CanineSelfAttention \(initial_char_encoder.layer.0.attention.self and 2 more\) computes its scores",
+        ),
+    ],
+)
+def test_a_model_without_layers_is_told_why_by_class(name, options, reason):
+    width = {"hidden_size": 16, "num_attention_heads": 2, "num_hidden_layers": 1, "intermediate_size": 24}
+    config = getattr(transformers, f"{name}Config")(**width, **options)
+    model = getattr(transformers, f"{name}Model")(config).eval()
+    feeds = {"input_ids": torch.arange(5, 13)[None], "attention_mask": torch.ones(1, 8, dtype=torch.long)}
+    message = rf"^{name}Model has no attention that edgeattn can replace: {reason}"
+    with pytest.raises(ModelError, match=message) as caught:
         find_layers(model, feeds)
+    assert "ALiBi" not in caught.value.fix
+    assert ("ALiBi" in caught.value.fact) == (name == "Bloom")
+
+
+def test_sparse_attention_that_cannot_be_replaced_is_said(caplog):
+    """BigBird's encoder attends by blocks of its own; its decoder can be converted."""
+    config = transformers.BigBirdPegasusConfig(
+        vocab_size=48, d_model=16, encoder_layers=2, decoder_layers=1, encoder_attention_heads=2,
+        decoder_attention_heads=2, encoder_ffn_dim=24, decoder_ffn_dim=24, block_size=2, num_random_blocks=1,
+        max_position_embeddings=64,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    model = transformers.BigBirdPegasusModel(config).eval()
+    ids = torch.arange(4, 36)[None]
+    feeds = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "decoder_input_ids": ids[:, :8]}
+    found = survey(model, feeds)
+    assert [layer.name for layer in found.layers] == ["decoder.layers.0.self_attn", "decoder.layers.0.encoder_attn"]
+    assert [each.name for each in found.left_out] == [f"encoder.layers.{i}.self_attn.self" for i in range(2)]
+    for _ in range(2):  # said once
+        convert(model, (), feeds)
+    said = [record.getMessage() for record in caplog.records if record.name == "edgeattn"]
+    assert said == [
+        "BigBirdPegasusModel: 2 attention modules cannot be replaced and stay as they are: "
+        "BigBirdPegasusBlockSparseAttention (encoder.layers.0.self_attn.self and 1 more) attends sparsely, by blocks "
+        "of its own"
+    ]
 
 
 def test_a_model_that_computes_with_its_mask_is_refused():

@@ -223,7 +223,7 @@ def test_a_model_with_an_attention_of_its_own_is_told_so():
 
     model = nn.Sequential(LocalAttention(4, 4))
     with pytest.raises(
-        ModelError, match=r"^Sequential has no attention that edgeattn can replace: LocalAttention comp"
+        ModelError, match=r"^Sequential has no attention that edgeattn can replace: LocalAttention \(0\) comp"
     ):
         find_layers(model, {"input": random(2, 4)})
 

@@ -1,0 +1,82 @@
+"""Attention that cannot be replaced, because its module computes it by itself: which class, and why."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import nn
+from transformers import PreTrainedModel
+
+from edgeattn.errors import ModelError
+
+LOG = logging.getLogger("edgeattn")
+
+_OWN = "computes its scores itself"
+# What the parameters, attributes and arguments of such modules are called, and what that means. The first that fits.
+_REASONS = (
+    (("alibi",), "adds ALiBi, a bias by distance, to its scores"),
+    (
+        ("rel_embeddings", "disentangled"),
+        "attends by content and by relative position at once (disentangled attention)",
+    ),
+    (("relative", "rel_pos", "position_bias", "pos_bias"), "adds relative positions to its scores"),
+    (("block_size", "num_random_blocks", "global_block"), "attends sparsely, by blocks of its own"),
+    (("num_hashes", "num_hash"), "attends sparsely, by hashed buckets"),
+    (("talking_head",), "mixes its heads' scores"),
+)
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """An attention module that never calls `attend`."""
+
+    name: str  # qualified name in the model
+    kind: str  # its class
+    reason: str  # a clause: "adds ALiBi, a bias by distance, to its scores"
+
+    @classmethod
+    def of(cls, module: nn.Module, name: str) -> LeftOut:
+        return cls(name, type(module).__name__, _reason(module))
+
+
+def _reason(module: nn.Module) -> str:
+    own = [name for part in module.modules() for name in (*vars(part), *part._parameters, *part._buffers)]
+    called = [*inspect.signature(module.forward).parameters, *own, *(name for name, _ in module.named_modules())]
+    text = " ".join(called).lower()
+    return next((reason for words, reason in _REASONS if any(word in text for word in words)), _OWN)
+
+
+def _by_class(left_out: Sequence[LeftOut]) -> str:
+    """ "2 of BloomAttention (h.0.self_attention, ...), which adds ALiBi to its scores" for each class."""
+    said = []
+    for kind in dict.fromkeys(each.kind for each in left_out):
+        own = [each for each in left_out if each.kind == kind]
+        more = f" and {len(own) - 1} more" if len(own) > 1 else ""
+        said.append(f"{kind} ({own[0].name}{more}) {own[0].reason}")
+    return "; ".join(said)
+
+
+def without_layers(model: nn.Module, left_out: Sequence[LeftOut]) -> ModelError:
+    """The refusal of a model that has no layer whose attention can be replaced."""
+    kind, why = type(model).__name__, _by_class(left_out)
+    if isinstance(model, PreTrainedModel):
+        return ModelError(
+            f"{kind} has no attention that edgeattn can replace: {why or 'none of its modules is called attention'}",
+            fix="use an architecture whose attention goes through transformers.AttentionInterface: see docs/models.md",
+        )
+    return ModelError(
+        f"{kind} has no attention that edgeattn can replace{f': {why}' if why else ''}",
+        fix="build it of torch.nn.MultiheadAttention, timm.layers.Attention or a transformers model",
+    )
+
+
+@functools.cache  # a compile converts the same model several times
+def warn_of(model: str, left_out: tuple[LeftOut, ...]) -> None:
+    """Logs, once, that some attention of a model stays as it is."""
+    if left_out:
+        count = "1 attention module" if len(left_out) == 1 else f"{len(left_out)} attention modules"
+        LOG.warning("%s: %s cannot be replaced and stay as they are: %s", model, count, _by_class(left_out))
