@@ -180,10 +180,11 @@ def _wrong_value(group: list[ErrorDetails]) -> tuple[str, str]:
     wanted = f"{', '.join(others)} or {last}" if others else last
     value = group[0]["input"]
     fix = _how_to_write(value, group[0]["type"], last) or f"write {wanted}"
-    return f"{wanted} is expected, not {_described(value)}", fix
+    return f"{wanted} is expected, not {described(value)}", fix
 
 
-def _described(value: Any) -> str:
+def described(value: Any) -> str:
+    """A value as messages call it: "the number 3", "a mapping"."""
     if value is None:
         return "nothing"
     if isinstance(value, bool):

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import torch
 import transformers
-from datasets import Dataset
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from edgeattn.data.rows import Rows
 from edgeattn.recipe.schema import ImageClassification, TextEmbedding
 from edgeattn.tasks.image_classification import ImageClassificationTask
 from edgeattn.tasks.text_embedding import TextEmbeddingTask
@@ -209,8 +209,8 @@ def sentences(count: int, seed: int = 0) -> list[str]:
     return list(found)
 
 
-def text_rows(count: int, seed: int = 0) -> Dataset:
-    return Dataset.from_dict({"text": sentences(count, seed)})
+def text_rows(count: int, seed: int = 0) -> Rows:
+    return Rows({"text": sentences(count, seed)})
 
 
 def images(count: int, seed: int = 0) -> dict[str, np.ndarray]:

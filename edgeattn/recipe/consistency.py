@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import PurePath
 
 from edgeattn.recipe.schema import ImageClassification, LayerRule, NewViT, PretrainedModel, Recipe, Source
 from edgeattn.registry import did_you_mean
@@ -40,6 +41,7 @@ def _model(recipe: Recipe) -> Iterator[tuple[Place, str, str]]:
 
 def _source(source: Source, task: str) -> Iterator[tuple[Place, str, str]]:
     from edgeattn.data.builtin import BUILTINS, SPLITS
+    from edgeattn.data.formats import FORMATS, suffix_of
 
     kind, colon, name = source.source.partition(":")
     if kind == "builtin" and name not in BUILTINS:
@@ -50,7 +52,7 @@ def _source(source: Source, task: str) -> Iterator[tuple[Place, str, str]]:
         yield ("split",), "a file has no splits", "remove it, and name another file as the source"
     if kind != "hub" and source.revision:
         yield ("revision",), f"{source.source} has no revisions; only hub data has", "remove it"
-    if not source.source.removesuffix(".gz").endswith((".csv", ".tsv")):
+    if FORMATS.get(suffix_of(PurePath(source.source))) != "csv":
         for key, value in (("names", source.names), ("quoting", None if source.quoting else False)):
             if value is not None:
                 yield (key,), "applies to csv and tsv files only", "remove it"

@@ -1,6 +1,6 @@
 """What a recipe may name: files and folders beside it, hub repositories, packages and built-in data.
 
-A recipe may come from a stranger, so every name is held against an allow-list before anything acts on it.
+A recipe may come from a stranger, so every name is checked against an allow-list before anything acts on it.
 Environment variables and `~` are never expanded: `$` and `~` are not in the list.
 """
 
@@ -53,20 +53,19 @@ def inside(root: Path, name: str, *, where: str | None = None) -> Path:
 
 def findings(recipe: Recipe, root: Path, positions: Positions) -> Iterator[Finding]:
     """What is wrong with the names in `recipe`, whose files lie in `root`."""
-    checks: list[tuple[Place, str, str | None, tuple[str, ...], Callable[[Path], bool], str]] = []
+    checks: list[tuple[Place, str, str | None, tuple[str, ...], Callable[[str, Path, str], None]]] = []
     if isinstance(recipe.model, PretrainedModel):
         model = recipe.model
-        checks.append((("model",), model.source, model.revision, ("hub", "package"), Path.is_dir, "a folder"))
+        checks.append((("model",), model.source, model.revision, ("hub", "package"), _check_model))
     for part, data in (("train", recipe.data.train), ("eval", recipe.data.eval)):
-        allowed = ("builtin", "hub")
-        checks.append((("data", part), data.source, data.revision, allowed, Path.is_file, "a regular file"))
+        checks.append((("data", part), data.source, data.revision, ("builtin", "hub"), _check_data))
 
-    for place, source, revision, schemes, right_kind, kind in checks:
+    for place, source, revision, schemes, check in checks:
         where = positions.where((*place, "source"))
         try:
             path = _check_source(source, schemes, root, where)
-            if path is not None and not right_kind(path):
-                raise RecipeError(f"{source!r} is not {kind}", where=where, fix=f"give the name of {kind}")
+            if path is not None:
+                check(source, path, where)
         except RecipeError as error:
             yield Finding(where, key_text((*place, "source")), error.fact, error.fix)
         if revision is not None and ".." in revision:
@@ -76,8 +75,28 @@ def findings(recipe: Recipe, root: Path, positions: Positions) -> Iterator[Findi
             yield Finding(where, key_text((*place, "revision")), fact, "give a commit, tag or branch")
 
 
+def _check_model(source: str, path: Path, where: str) -> None:
+    if not path.is_dir():
+        raise RecipeError(f"{source!r} is not a folder", where=where, fix="give the name of a folder")
+
+
+def _check_data(source: str, path: Path, where: str) -> None:
+    from edgeattn.data.formats import FORMATS, KNOWN, suffix_of
+
+    if path.is_dir():
+        raise RecipeError(
+            f"{source!r} is a folder; samples are read from one file",
+            where=where,
+            fix=f"put them into a file ({KNOWN}); images as nested lists of numbers, [channels][height][width]",
+        )
+    if not path.is_file():
+        raise RecipeError(f"{source!r} is not a regular file", where=where, fix="give the name of a regular file")
+    if suffix_of(path) not in FORMATS:
+        raise RecipeError(f"{source!r} is of no known format", where=where, fix=f"known: {KNOWN}")
+
+
 def _check_source(source: str, schemes: tuple[str, ...], root: Path, where: str) -> Path | None:
-    """The path that `source` names, None if it is no file. Raises RecipeError if it is not allowed."""
+    """The path that `source` names; None for a scheme such as hub:. Raises RecipeError if it is not allowed."""
     scheme, colon, name = source.partition(":")
     if not colon:
         return inside(root, source, where=where)

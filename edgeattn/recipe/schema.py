@@ -104,7 +104,7 @@ class TextEmbedding(Part):
 
 
 class ImageClassification(Part):
-    """One label an image."""
+    """One label per image."""
 
     kind: Literal["image-classification"]
     labels: Count = Field(description="number of classes")

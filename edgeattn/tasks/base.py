@@ -9,12 +9,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from datasets import Dataset
 from optimum.exporters.tasks import TasksManager
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from edgeattn.bundle import Metric
+from edgeattn.data.rows import Rows
+from edgeattn.manifest import Metric
 
 # Model inputs by name, the first axis counting samples; sequences are padded to the longest, beside their
 # attention_mask. Everything that is not a model input (labels, pairs, gold scores) has a name of its own.
@@ -30,21 +30,29 @@ class Task(ABC):
     """A task, made from the `task` part of a recipe and the teacher's folder."""
 
     def __init__(self, spec: Any, teacher: Path) -> None:
-        """spec: the recipe's part of this kind."""
+        """spec: the recipe's part of this kind. teacher: read when it is first needed."""
         self.spec = spec
+        self.teacher = teacher
 
     kind: ClassVar[str]
-    metrics: ClassVar[tuple[Metric, ...]]  # a recipe that names none means the first that the data allows
+    metrics: ClassVar[tuple[Metric, ...]]
     inputs: ClassVar[tuple[str, ...]]
     output: ClassVar[str]
     optimum_task: ClassVar[str]  # optimum's name of the task, which tells the class of its models
 
     @abstractmethod
-    def encode(self, rows: Dataset, *, held_out: bool, max_length: int | None = None) -> Samples:
-        """Model inputs of `rows`. Where they are held out, also what the metrics need (pairs, gold, labels).
+    def read(self, rows: Rows, *, held_out: bool) -> dict[str, Any]:
+        """The columns that the task uses of `rows`, checked whole; the teacher is not needed.
+
+        held_out: with those that the metrics need. Raises DataError with file and row.
+        """
+
+    @abstractmethod
+    def encode(self, rows: Rows, *, held_out: bool, max_length: int | None = None) -> Samples:
+        """Model inputs of `rows`; if they are held out, also the arrays that the metrics need (pairs, gold, labels).
 
         max_length: tokens kept of a text; the task's own when None.
-        Raises DataError naming a column that is missing.
+        Raises DataError as `read` does, and ModelError for a tokenizer that cannot read the held-out texts.
         """
 
     @abstractmethod

@@ -1,17 +1,15 @@
-"""Image classification: one label an image."""
+"""Image classification: one label per image."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-from datasets import Dataset
 from torch import Tensor
 from torch.nn.functional import kl_div, log_softmax
 from transformers import PreTrainedModel
 
-from edgeattn.errors import DataError
+from edgeattn.data.rows import Rows
 from edgeattn.metrics import METRICS
 from edgeattn.recipe.schema import ImageClassification
 from edgeattn.tasks.base import Samples, Task
@@ -26,20 +24,12 @@ class ImageClassificationTask(Task):
 
     spec: ImageClassification
 
-    def encode(self, rows: Dataset, *, held_out: bool, max_length: int | None = None) -> Samples:
-        for name in ("image", "label"):
-            if name not in rows.column_names:
-                raise DataError(
-                    f"image-classification needs the column {name}", fix=f"name it: columns: {{{name}: ...}}"
-                )
-        rows = rows.with_format("numpy")
-        images, labels = np.stack(list(rows["image"])).astype(np.float32), np.asarray(rows["label"], np.int64)
-        if images.ndim != 4:
-            raise DataError(f"images of shape {list(images.shape[1:])}, not [channels, height, width]")
-        wrong = labels[(labels < 0) | (labels >= self.spec.labels)]
-        if wrong.size:
-            raise DataError(f"label {wrong[0]} is outside the task's {self.spec.labels} labels")
-        return {"pixel_values": images, "label": labels}
+    def read(self, rows: Rows, *, held_out: bool) -> dict[str, Any]:
+        return {"image": rows.images("image"), "label": rows.labels("label", self.spec.labels)}
+
+    def encode(self, rows: Rows, *, held_out: bool, max_length: int | None = None) -> Samples:
+        columns = self.read(rows, held_out=held_out)
+        return {"pixel_values": columns["image"], "label": columns["label"]}
 
     def exportable(self, model: PreTrainedModel) -> PreTrainedModel:
         return model

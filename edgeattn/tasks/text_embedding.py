@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from datasets import Dataset
 from torch import Tensor
 from torch.nn.functional import mse_loss, normalize
 from transformers import AutoTokenizer, PreTrainedModel
 
-from edgeattn.errors import DataError
+from edgeattn.data.rows import Rows
+from edgeattn.errors import ModelError
 from edgeattn.metrics import METRICS
 from edgeattn.recipe.schema import TextEmbedding
-from edgeattn.tasks.base import Samples, Task
+from edgeattn.tasks.base import PROCESSOR_FILES, Samples, Task
 
 
 def pool(hidden: Tensor, attention_mask: Tensor) -> Tensor:
@@ -48,16 +48,37 @@ class TextEmbeddingTask(Task):
     output = "sentence_embedding"
     optimum_task = "feature-extraction"
 
-    def __init__(self, spec: TextEmbedding, teacher: Path) -> None:
-        super().__init__(spec, teacher)
-        # To the right, whatever the model was trained with: batches are cut to their longest sample on that side.
-        self.tokenizer = AutoTokenizer.from_pretrained(teacher, padding_side="right")
+    spec: TextEmbedding
 
-    def encode(self, rows: Dataset, *, held_out: bool, max_length: int | None = None) -> Samples:
-        if "text" not in rows.column_names:
-            raise DataError("text-embedding needs a text column", fix="name it under columns: {text: ...}")
-        columns = [rows["text"]] + ([rows["text_pair"]] if "text_pair" in rows.column_names else [])
-        texts = list(dict.fromkeys(str(text) for column in columns for text in column))
+    @functools.cached_property
+    def tokenizer(self) -> Any:
+        """The teacher's tokenizer. Raises ModelError where the teacher has none, or a broken one."""
+        if not any((self.teacher / name).is_file() for name in PROCESSOR_FILES):
+            # transformers would make one up, which turns every text into the same tokens.
+            raise ModelError("no tokenizer", where=str(self.teacher), fix="save the tokenizer beside the model")
+        try:
+            # Padding on the right, whatever the model was trained with: batches are cut to their longest sample there.
+            tokenizer = AutoTokenizer.from_pretrained(self.teacher, padding_side="right", local_files_only=True)
+            if tokenizer.pad_token_id is None:  # as of GPT-2; the mask hides padding, whatever its token
+                tokenizer.pad_token = tokenizer.eos_token
+            return tokenizer
+        except Exception as error:  # the tokenizers library raises plain Exception
+            said = next(iter(str(error).splitlines()), type(error).__name__)
+            raise ModelError(
+                f"its tokenizer cannot be loaded: {said}", where=str(self.teacher), fix="save the tokenizer again"
+            ) from error
+
+    def read(self, rows: Rows, *, held_out: bool) -> dict[str, Any]:
+        columns: dict[str, Any] = {"text": rows.texts("text")}
+        if "text_pair" in rows:
+            columns["text_pair"] = rows.texts("text_pair")
+            if held_out and "score" in rows:
+                columns["score"] = rows.scores("score")
+        return columns
+
+    def encode(self, rows: Rows, *, held_out: bool, max_length: int | None = None) -> Samples:
+        columns = self.read(rows, held_out=held_out)
+        texts = list(dict.fromkeys([*columns["text"], *columns.get("text_pair", ())]))
         encoded = self.tokenizer(
             texts,
             truncation=True,
@@ -66,13 +87,30 @@ class TextEmbeddingTask(Task):
             return_tensors="np",
         )
         samples = {name: encoded[name].astype(np.int64) for name in self.inputs}
-        if held_out and "text_pair" in rows.column_names:
+        if held_out:
+            self._check_tokens(samples)
+        if held_out and "text_pair" in columns:
             place = {text: index for index, text in enumerate(texts)}
-            pairs = zip(rows["text"], rows["text_pair"], strict=True)
-            samples["pairs"] = np.array([(place[str(a)], place[str(b)]) for a, b in pairs], np.int64)
-            if "score" in rows.column_names:
-                samples["gold"] = np.array(rows["score"], np.float64)
+            pairs = zip(columns["text"], columns["text_pair"], strict=True)
+            samples["pairs"] = np.array([(place[a], place[b]) for a, b in pairs], np.int64)
+            if "score" in columns:
+                samples["gold"] = columns["score"]
         return samples
+
+    def _check_tokens(self, samples: Samples) -> None:
+        """Raise ModelError for a tokenizer to which most texts are the same, or most words unknown."""
+        ids, mask = samples["input_ids"], samples["attention_mask"]
+        fix = "give the tokenizer that the model was trained with"
+        different = len(np.unique(np.where(mask, ids, -1), axis=0))
+        if 2 * different < len(ids):
+            fact = f"its tokenizer turns {len(ids)} different held-out texts into {different} different inputs"
+            raise ModelError(fact, where=str(self.teacher), fix=f"{fix}, or a larger task.max_length")
+        special = [token for token in self.tokenizer.all_special_ids if token != self.tokenizer.unk_token_id]
+        words = mask.astype(bool) & ~np.isin(ids, special)
+        unknown = int((words & (ids == self.tokenizer.unk_token_id)).sum())
+        if self.tokenizer.unk_token_id is not None and 2 * unknown > words.sum():
+            fact = f"its tokenizer does not know {unknown} of the {words.sum()} tokens of the held-out texts"
+            raise ModelError(fact, where=str(self.teacher), fix=fix)
 
     def dynamic_dims(self) -> dict[str, dict[int, str]]:
         return {name: {0: "batch", 1: "sequence"} for name in self.inputs}

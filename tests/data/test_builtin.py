@@ -6,7 +6,6 @@ import re
 from pathlib import Path
 from pydoc_data.topics import topics
 
-import numpy as np
 import pytest
 
 from edgeattn.data import builtin
@@ -24,7 +23,7 @@ def rows(name, split, **options):
 
 @pytest.fixture(scope="module")
 def docs():
-    return {split: list(rows("python-docs", split, columns=Columns(text="text"))["text"]) for split in builtin.SPLITS}
+    return {split: rows("python-docs", split, columns=Columns(text="text")).texts("text") for split in builtin.SPLITS}
 
 
 def test_python_docs_are_enough_clean_sentences(docs):
@@ -57,16 +56,16 @@ def test_python_docs_train_and_test_share_no_topic(docs):
 
 def test_digits_are_images_and_labels():
     for split, count in (("train", 1347), ("test", 450)):
-        found = rows("digits", split, columns=Columns(image="image", label="label")).with_format("numpy")
-        images, labels = np.asarray(found["image"]), np.asarray(found["label"])
+        found = rows("digits", split, columns=Columns(image="image", label="label"))
+        images, labels = found.images("image"), found.labels("label", 10)
         assert images.shape == (count, 1, 8, 8)
         assert (images.min(), images.max()) == (0, 1)
         assert sorted(set(labels)) == list(range(10))
 
 
 def test_builtins_need_no_columns():
-    assert sorted(rows("digits", "test").column_names) == ["image", "label"]
-    assert rows("python-docs", "test").column_names == ["text"]
+    assert sorted(rows("digits", "test").columns) == ["image", "label"]
+    assert list(rows("python-docs", "test").columns) == ["text"]
 
 
 def test_unknown_names_get_the_nearest():

