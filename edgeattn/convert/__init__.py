@@ -1,7 +1,7 @@
-"""Puts the variants of a plan into a model, whatever its architecture, with no code per architecture.
+"""Puts the variants of a plan into a model, with no code per architecture.
 
-Layers are found by running the model once and noting which modules call `attend`, which every attention layer does:
-those of Hugging Face models through `AttentionInterface`.
+Layers are found by running the model once and noting which modules call `attend`. Attention of transformers models
+calls it through `AttentionInterface`, that of PyTorch and timm through subclasses of their modules.
 """
 
 from edgeattn.convert.attend import transfer_losses

@@ -1,4 +1,4 @@
-"""What every attention layer of a converted model calls: its own variant, or dense attention where it has none."""
+"""The one function that every attention layer of a converted model calls: its variant, or else dense attention."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def attend(
 ) -> Tensor:
     """The attention of the layer `module`: q [B, H, N, D], k, v [B, H or fewer, M, D], mask [B, M] -> [B, H, N, Dv].
 
-    causal, window, bias: what the layer's own dense attention does; see `dense_attention`.
+    causal, window, bias: as the layer's own dense attention has them; see `dense_attention`.
     cross: keys and values come from another sequence, even where it is as long as this one.
     Raises ModelError where the layer has a variant that cannot do what this call asks for.
     """
@@ -62,9 +62,9 @@ def attend(
     if run is not None:  # tokens have been merged, or will be after this layer
         key_mask, key_weight = run.saw(key, key_mask)
         if run.tokens is not None and bias is not None:
-            fact = "tokens have been merged before this layer, and its bias or mask is of those there were"
+            fact = "tokens have been merged before this layer, and its bias or mask still has a row for each"
             raise ModelError(fact, where=place_of(module), fix="give a key padding mask [B, N], or merge no tokens")
-        if run.tokens is not None and window is not None:  # the tokens' own distances, and not those of what is left
+        if run.tokens is not None and window is not None:  # by distance in the text, not among merged tokens
             place = run.tokens.representative
             near = (place[:, None, :, None] - place[:, None, None]).abs() < window
             bias, window = torch.where(near, 0.0, lowest(query.dtype)), None
@@ -86,7 +86,7 @@ def attend(
         out = dense()
     found = _run(variant, query.detach(), key.detach(), value.detach(), key_mask, key_weight)
     error, target = found - out, out
-    if key_mask is not None and key_mask.shape[-1] == out.shape[-2]:  # padding has no part in either
+    if key_mask is not None and key_mask.shape[-1] == out.shape[-2]:  # padding does not count
         error, target = (x * key_mask[:, None, :, None] for x in (error, target))
     losses.append(error.square().mean() / target.square().mean().clamp_min(1e-9))
     return out
@@ -112,23 +112,23 @@ def _check_call(
     window: int | None,
     bias: Tensor | None,
 ) -> None:
-    """Raise ModelError where what a call asks for is not what the variant was chosen to do."""
+    """Raise ModelError where a call needs attention that the variant does not compute."""
     n, m = query.shape[-2], key.shape[-2]
     if bias is not None:
-        fact = f"{variant.name} has no place for the bias or mask that this layer was given"
+        fact = f"{variant.name} cannot add the bias or mask that this layer was given"
         raise ModelError(fact, where=place_of(module), fix="give a key padding mask [B, N], or leave this layer dense")
     if causal != variant.shape.causal and n > 1:
         was, now = ("causal", "bidirectional") if variant.shape.causal else ("bidirectional", "causal")
         fact = f"{variant.name} was put into a layer that was {was}, and this call is {now}"
         raise ModelError(fact, where=place_of(module), fix=f"convert the model with inputs that make it {now}")
     if window is not None and n != m and m >= window - 1 + n:
-        fact = f"its key-value cache keeps the last {window} tokens alone, and {variant.name} was made from all"
+        fact = f"its key-value cache keeps only the last {window} tokens, and {variant.name} needs all of them"
         raise ModelError(fact, where=place_of(module), fix="generate with use_cache=False, or leave this layer dense")
 
 
 @contextmanager
 def transfer_losses() -> Iterator[list[Tensor]]:
-    """Within the block, a forward pass appends one loss a converted layer: the variant's error against dense."""
+    """Within the block, a forward pass appends one loss per converted layer: the variant's error against dense."""
     losses: list[Tensor] = []
     token = _TRANSFER.set(losses)
     try:

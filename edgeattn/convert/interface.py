@@ -17,7 +17,7 @@ from edgeattn.convert.masks import both, split
 from edgeattn.errors import ModelError
 
 IMPLEMENTATION = "edgeattn"
-# What some architectures give their attention that no code here computes: it would be left out without a word.
+# Arguments that some architectures give their attention and edgeattn does not compute: refused, never ignored.
 _UNSUPPORTED = ("softcap", "s_aux", "sinks", "indices", "block_indices", "cu_seq_lens_q")
 
 
@@ -31,7 +31,10 @@ def _attention(
     dropout: float = 0.0,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """The attention function that transformers calls: q, k, v [B, H, N, D], mask [B, N] -> [B, N, H, Dv]."""
+    """The attention function that transformers calls: q, k, v [B, H, N, D], mask [B, N] -> [B, N, H, Dv].
+
+    attention_mask: of `_key_mask`, or the model's own with four axes.
+    """
     for name in _UNSUPPORTED:
         if kwargs.get(name) is not None:
             raise ModelError(
@@ -70,10 +73,9 @@ def _key_mask(
     mask_function: Callable[..., Any] = bidirectional_mask_function,
     **sizes: Any,
 ) -> Tensor | None:
-    """The mask that variants get: the key padding mask [B, N] and never an N x N one.
+    """The key padding mask [B, N], in place of the N x N mask that transformers would make of `mask_function`.
 
-    mask_function: what transformers would make the N x N mask of.
-    Raises ModelError where that is more than causality, a window and padding.
+    Raises ModelError where that would be more than causality, a window and padding.
     """
     if torch.compiler.is_compiling():  # what was found when the layers were found holds
         return None if attention_mask is None else attention_mask.bool()

@@ -18,6 +18,8 @@ _PATTERN = "edgeattn_pattern"  # the attribute that holds what only its mask kno
 # Under these names attention modules are given the sequence that keys and values come from.
 _OTHER_SEQUENCE = ("key_value_states", "encoder_hidden_states", "cross_attention_states", "key_hidden_states",
                    "context", "context_hidden_states")  # fmt: skip
+# Parts of attention modules, by the ends of their classes' names.
+_PARTS = ("Projection", "Output", "Norm")
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,7 @@ def recorded_calls(model: nn.Module) -> Iterator[Calls]:
 
     def note(module: nn.Module, _args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         kind = type(module).__name__
-        if "attention" in kind.lower():
+        if "attention" in kind.lower() and not kind.endswith(_PARTS):
             calls.ran[module] = None
         given = any(isinstance(kwargs.get(name), Tensor) for name in _OTHER_SEQUENCE)
         (calls.cross.add if given or "CrossAttention" in kind else calls.cross.discard)(module)

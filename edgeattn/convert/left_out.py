@@ -7,6 +7,7 @@ import inspect
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 from transformers import PreTrainedModel
@@ -15,18 +16,18 @@ from edgeattn.errors import ModelError
 
 LOG = logging.getLogger("edgeattn")
 
-_OWN = "computes its scores itself"
-# What the parameters, attributes and arguments of such modules are called, and what that means. The first that fits.
+_ALIBI = "adds ALiBi, a bias by distance, to its scores"
+# Words in the names of such modules, their parts and arguments, and what they mean. The first that fits.
 _REASONS = (
-    (("alibi",), "adds ALiBi, a bias by distance, to its scores"),
+    (("alibi",), _ALIBI),
     (
         ("rel_embeddings", "disentangled"),
         "attends by content and by relative position at once (disentangled attention)",
     ),
     (("relative", "rel_pos", "position_bias", "pos_bias"), "adds relative positions to its scores"),
     (("block_size", "num_random_blocks", "global_block"), "attends sparsely, by blocks of its own"),
-    (("num_hashes", "num_hash"), "attends sparsely, by hashed buckets"),
-    (("talking_head",), "mixes its heads' scores"),
+    (("attn_window", "attention_window"), "attends in windows of its own"),
+    (("num_hash",), "attends sparsely, by hashed buckets"),
 )
 
 
@@ -39,15 +40,23 @@ class LeftOut:
     reason: str  # a clause: "adds ALiBi, a bias by distance, to its scores"
 
     @classmethod
-    def of(cls, module: nn.Module, name: str) -> LeftOut:
-        return cls(name, type(module).__name__, _reason(module))
+    def of(cls, module: nn.Module, name: str, config: Any = None) -> LeftOut:
+        """config: of the model, if it is one of transformers."""
+        return cls(name, type(module).__name__, _reason(module, config))
 
 
-def _reason(module: nn.Module) -> str:
+def _reason(module: nn.Module, config: Any) -> str:
+    # Falcon takes an argument for ALiBi and may not use it; MPT hands it over under another name.
+    alibi = getattr(config, "alibi", getattr(getattr(config, "attn_config", None), "alibi", None))
+    if alibi:
+        return _ALIBI
     own = [name for part in module.modules() for name in (*vars(part), *part._parameters, *part._buffers)]
     called = [*inspect.signature(module.forward).parameters, *own, *(name for name, _ in module.named_modules())]
-    text = " ".join(called).lower()
-    return next((reason for words, reason in _REASONS if any(word in text for word in words)), _OWN)
+    text = " ".join([type(module).__name__, *called]).lower()
+    if alibi is False:
+        text = text.replace("alibi", "")
+    found = (reason for words, reason in _REASONS if any(word in text for word in words))
+    return next(found, "computes its scores itself")
 
 
 def _by_class(left_out: Sequence[LeftOut]) -> str:

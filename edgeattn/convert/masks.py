@@ -1,4 +1,4 @@
-"""What a ready-made attention mask means: padding of keys, causality, or something that is added to the scores."""
+"""Takes a ready-made attention mask apart: padding of keys, causality, or else a bias that is added to the scores."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 from edgeattn.attention.variant import Variant, lowest
 
-# Additive masks hide with anything from -1e4, which fp16 holds, to -inf.
+# Additive masks hide keys with values from -1e4, which fp16 can hold, down to -inf.
 _HIDDEN = -1e4
 
 
@@ -17,8 +17,8 @@ def split(
     """(key mask [B, M] or None, causal, bias [B or 1, H or 1, N or 1, M] or None) that together are `mask`.
 
     mask: [B or 1, H or 1, N or 1, M], bool (True = attend) or what is added to the scores.
-    causal: tried first, for a single query fits both; variant: the layer's own, if it has one.
-    A mask that is neither padding nor causality, nor both, is a bias: dense attention adds it, variants refuse it.
+    causal: tried first, since a single query fits both; variant: of the layer, if it has one.
+    A mask that is not padding, causality or both is a bias, which dense attention adds.
     """
     if torch.compiler.is_compiling():
         return _traced(mask, batch, causal, variant)
@@ -45,7 +45,7 @@ def split(
 def _traced(
     mask: Tensor, batch: int, causal: bool, variant: Variant | None
 ) -> tuple[Tensor | None, bool, Tensor | None]:
-    """While a graph is traced, values cannot be looked at: what they were when the layers were found holds."""
+    """As `split` while a graph is traced: values are unknown, so the mask is read as when the layers were found."""
     seen = mask if mask.dtype == torch.bool else mask > _HIDDEN
     if variant is not None:
         return seen[:, 0, -1].expand(batch, -1), variant.shape.causal, None
@@ -55,14 +55,14 @@ def _traced(
 
 
 def additive(mask: Tensor) -> Tensor:
-    """A mask as what is added to scores, and finite: a row of -inf would turn softmax into NaN."""
+    """A mask as a term of the scores, without -inf: softmax turns a row of -inf into NaN."""
     if mask.dtype == torch.bool:
         return torch.where(mask, 0.0, lowest(torch.float32))
     return mask.clamp_min(lowest(mask.dtype))
 
 
 def both(a: Tensor | None, b: Tensor | None) -> Tensor | None:
-    """Key masks joined by and, biases by sum."""
+    """Two key masks joined by "and", or two biases added; the other where one is None."""
     if a is None or b is None:
         return b if a is None else a
     return a & b if a.dtype == torch.bool else a + b

@@ -1,7 +1,7 @@
 """Plain PyTorch models: `nn.MultiheadAttention`, and with it torch's transformer layers, and timm's `Attention`.
 
-Such a module gets a subclass of its own class, whose forward pass computes q, k and v with the module's parameters and
-calls `attend`. Its state dict keeps its names. Dropout of attention weights is left out: no variant has such weights.
+Such a module gets a subclass of its own class, which computes q, k and v with the module's parameters and calls
+`attend`. Its state dict keeps its names. Dropout of attention weights is left out: variants have no such weights.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from edgeattn.errors import ModelError
 def adopt(model: nn.Module) -> None:
     """Lets every `nn.MultiheadAttention` and timm `Attention` in `model` call `attend`, in place.
 
-    Subclasses are left alone: what they compute is not known. Raises ModelError for options that have no place there.
+    Subclasses are left alone, since they may compute something else. Raises ModelError for options that `attend` lacks.
     """
     timm: Any = _timm_attention()
     for name, module in model.named_modules():
@@ -47,9 +47,9 @@ def _check(name: str, module: nn.MultiheadAttention) -> None:
 
 
 class MultiheadAttention(nn.MultiheadAttention):
-    """What `nn.MultiheadAttention` computes, through `attend`."""
+    """`nn.MultiheadAttention` through `attend`."""
 
-    # nn.TransformerEncoderLayer asks for it, and takes a fused path around this module where it is True.
+    # Where it is True, nn.TransformerEncoderLayer takes a fused path that never calls this module.
     _qkv_same_embed_dim = property(lambda self: False)
 
     def forward(
@@ -63,7 +63,7 @@ class MultiheadAttention(nn.MultiheadAttention):
         average_attn_weights: bool = True,
         is_causal: bool = False,
     ) -> tuple[Tensor, None]:
-        """As of the base class, but that the second result, the weights, is always None."""
+        """As the base class, except that the second result, the weights, is always None."""
         cross = query is not key
         batched = query.dim() == 3
         sequences = [x if batched else x[None] for x in (query, key, value)]
@@ -78,7 +78,7 @@ class MultiheadAttention(nn.MultiheadAttention):
         variant, batch = getattr(self, SLOT, None), sequences[0].shape[0]
         key_mask, bias = None, None
         if attn_mask is not None and is_causal and torch.compiler.is_compiling():
-            attn_mask = None  # as the caller says, who said so too when the layers were found
+            attn_mask = None  # the caller says that it is causal, and said so when the layers were found
         elif attn_mask is not None:
             mask = _four_axes(attn_mask, self.num_heads)
             key_mask, is_causal, bias = split(mask, batch, causal=is_causal, variant=variant)
@@ -103,7 +103,7 @@ class MultiheadAttention(nn.MultiheadAttention):
 
 
 def _attended(mask: Tensor) -> Tensor:
-    """torch's bool masks are True where nothing is attended to; those of floats are added."""
+    """torch's mask as one of ours: its bool masks are True where a key is hidden, its float masks are added."""
     return ~mask if mask.dtype == torch.bool else mask
 
 
@@ -114,7 +114,7 @@ def _four_axes(attn_mask: Tensor, heads: int) -> Tensor:
 
 
 def _timm_attention() -> Any:
-    """timm's class, if timm has been imported, without which no model can have it."""
+    """timm's class, or None where timm was not imported, since then no model has it."""
     for name in ("timm.layers.attention", "timm.models.vision_transformer"):
         found = getattr(sys.modules.get(name), "Attention", None)
         if found is not None:
@@ -134,7 +134,7 @@ def _adopted_timm(timm: Any) -> type[nn.Module]:
             key_mask, is_causal, bias = split(mask, x.shape[0], causal=is_causal, variant=variant)
         out = attend(self, q, k, v, key_mask, self.scale, causal=is_causal, bias=bias)
         out = out.transpose(1, 2).flatten(2)
-        if (norm := getattr(self, "norm", None)) is not None:  # what older versions of timm do not have
+        if (norm := getattr(self, "norm", None)) is not None:  # newer versions of timm
             out = norm(out)
         if (gate := getattr(self, "gate", None)) is not None:
             out = out * gate(x).sigmoid()

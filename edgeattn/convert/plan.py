@@ -1,4 +1,4 @@
-"""Plan: which layer gets which variant, and after which tokens are reduced."""
+"""Plan: which layer gets which attention variant, and after which layers tokens are merged."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ Plan = tuple[Choice, ...]
 
 
 def make_plan(attention: Sequence[Any], reduce: Sequence[Any], layers: int) -> Plan:
-    """The plan that a recipe's rules mean for a model of `layers` layers: variants by layer, then reducers by layer.
+    """The plan of a recipe's rules for a model of `layers` layers: variants by layer, then reducers by layer.
 
-    Raises RecipeError for a layer that does not exist or that two rules of a kind claim.
+    Raises RecipeError for a layer that does not exist or that two rules name.
     """
     return _chosen("attention", attention, layers) + _chosen("reduce", reduce, layers)
 
@@ -55,7 +55,7 @@ def _chosen(key: str, rules: Sequence[Any], layers: int) -> Plan:
 
 
 def plan_of(config: Any) -> Plan:
-    """The plan in the config of a student, parsed or not. Raises ModelError where it has none."""
+    """The plan in a student's config, an object or parsed JSON. Raises ModelError where there is none."""
     entry = config.get(PLAN_KEY) if isinstance(config, Mapping) else getattr(config, PLAN_KEY, None)
     if not entry:
         raise ModelError("its config has no edgeattn plan", fix="give a folder that edgeattn wrote")

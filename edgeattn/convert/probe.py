@@ -1,4 +1,4 @@
-"""Runs a model once, to see what its layers are or whether it stands a change."""
+"""Runs a model once, to find its layers or to check that it still runs after a change."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from edgeattn.errors import ModelError
 
 
 def run_once(model: nn.Module, inputs: Mapping[str, Tensor], *, what: str, fix: str) -> None:
-    """Raises ModelError, which says that it does not run on `what`, if the model does not take the inputs."""
+    """Runs `model` on `inputs`. Raises ModelError where it fails: "<class> does not run on <what>: <why>"."""
     try:
         with torch.no_grad():
             model(**inputs)
-    except (RuntimeError, LookupError, ValueError, TypeError) as error:
+    except (RuntimeError, LookupError, ValueError, TypeError, AttributeError, AssertionError) as error:
         said = next(iter(str(error).splitlines()), type(error).__name__)
         raise ModelError(f"{type(model).__name__} does not run on {what}: {said}", fix=fix) from error

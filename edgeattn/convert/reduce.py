@@ -1,8 +1,8 @@
-"""Puts token reducers between the layers of a model, whatever its architecture.
+"""Puts token reducers between the blocks of a model, with no code per architecture.
 
-A layer's block is the element of a list of modules that its attention lies in. Between blocks all tokens are there, so
-that masks, recorded hidden states, pooling, heads and losses need to know nothing: a hook before each block takes one
-token of each group, and one after it merges further and gives all tokens of a group what it has.
+A layer's block is the element of a list of modules that contains its attention. A hook before each block keeps one
+token per group; a hook after it merges further and copies each group's result to all of its tokens. So between blocks
+every token is present, and masks, recorded hidden states, pooling, heads and losses need no change.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from edgeattn.convert.layers import Layer
 from edgeattn.convert.probe import run_once
 from edgeattn.errors import ModelError
 
-# What blocks are given beside hidden states that has a row for each token, and its axes: [B or 1, N, ...].
+# Arguments of blocks, beside hidden states, with a row per token, and how many axes they have: [B or 1, N, ...].
 _PER_TOKEN = {"position_ids": 2, "position_embeddings": 3}
 
 
 @dataclass
 class Run:
-    """One forward pass through a stack."""
+    """The state of one forward pass through a stack."""
 
     stack: Stack
     block: int = -1  # the last that was entered
@@ -37,10 +37,10 @@ class Run:
     key_mask: Tensor | None = None  # before the first merge
     tokens: Tokens | None = None  # since the first merge
     proportional: bool = False
-    passed: tuple[Tensor, Tensor] | None = field(default=None, repr=False)  # by the last block: of tokens, of groups
+    passed: tuple[Tensor, Tensor] | None = field(default=None, repr=False)  # the last block's output by token, by group
 
     def saw(self, key: Tensor, key_mask: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
-        """The key mask and, where they count, the sizes of the groups [B, M] that a layer's attention is to use."""
+        """(key mask, group sizes [B, M] or None where they do not count) for a layer's attention."""
         self.key = key
         if self.tokens is None:
             self.key_mask = key_mask
@@ -52,17 +52,17 @@ _RUN: ContextVar[Run | None] = ContextVar("run", default=None)
 
 
 def running(attention: nn.Module) -> Run | None:
-    """The run whose block the module `attention` is now in, if tokens are merged there."""
+    """The forward pass that the module `attention` is now called in, if its block merges tokens."""
     run = _RUN.get()
     return run if run is not None and run.stack.attentions[run.block] is attention else None
 
 
 class Stack:
-    """The blocks of one list of modules from the first that merges to the last, by their attention modules."""
+    """The blocks of one list of modules, from the first that merges tokens to the last."""
 
     def __init__(self, attentions: Sequence[nn.Module], reducers: Sequence[TokenMerging | None]) -> None:
         self.attentions = list(attentions)
-        # After the last block there is nothing that could run on fewer tokens.
+        # Merging after the last block would save nothing.
         self.reducers = [*reducers[:-1], None]
         # So that no layer merges more than half of its tokens.
         self.least = max(each.options.r + each.options.protect for each in reducers if each is not None)
@@ -92,7 +92,7 @@ class Stack:
         given = {name: _chosen(name, x, chosen) for name, x in kwargs.items()}
         placed = [_chosen(name, x, chosen) for name, x in zip(names, args, strict=False)]
         hidden = args[0] if args else kwargs[names[0]]
-        # What the last block has passed on is known by group: no need to gather it, nor, in a graph, to spread it.
+        # The last block's output is known by group already: no need to gather it, nor, in a graph, to spread it.
         whole, small = run.passed or (None, None)
         small = small if hidden is whole else gather(hidden, chosen)
         if args:
@@ -132,9 +132,9 @@ class Stack:
 
 
 def _chosen(name: str, value: Any, index: Tensor) -> Any:
-    """What a block is given under `name`, with the rows of the tokens [B, M] alone if it has one for each."""
+    """A block's argument `name`, reduced to the rows of the tokens `index` [B, M] if it has a row per token."""
     if name == "attention_mask" and isinstance(value, Tensor) and value.ndim == 2:
-        return gather(value, index)  # for what the block itself does; attention is given the groups' own mask
+        return gather(value, index)  # for the block's own use; attention gets the groups' mask
     if name not in _PER_TOKEN or value is None:
         return value
     if isinstance(value, (tuple, list)):
@@ -142,7 +142,7 @@ def _chosen(name: str, value: Any, index: Tensor) -> Any:
     if value.ndim != _PER_TOKEN[name]:
         raise ModelError(
             f"its layers get {name} with {value.ndim} axes and not {_PER_TOKEN[name]}, "
-            "so those of merged tokens are not known",
+            "so those of merged tokens cannot be picked",
             fix="leave token_merging out",
         )
     return gather(value, index)
@@ -151,7 +151,7 @@ def _chosen(name: str, value: Any, index: Tensor) -> Any:
 def reduce(
     model: nn.Module, layers: Sequence[Layer], reducers: Mapping[int, TokenMerging], inputs: Mapping[str, Tensor]
 ) -> None:
-    """Puts the reducers of some layers into `model`, in place, and runs it once to see that it stands them.
+    """Puts the reducers of some layers into `model`, in place, and runs it once to check that it still runs.
 
     layers: all of the model's attention layers, in order; reducers: by layer.
     Raises ModelError for a layer, at or after one that merges, that cannot run on merged tokens.
@@ -192,7 +192,7 @@ def _block(model: nn.Module, attention: str) -> str | None:
 def _check(layer: Layer, after_merge: nn.Module | None) -> None:
     """after_merge: the attention module of a layer that runs on merged tokens."""
     if layer.bias:
-        _refuse(layer, "adds a bias of relative positions, or mask of its own")
+        _refuse(layer, "adds a bias of relative positions or a mask of its own")
     if layer.cross:
         _refuse(layer, "attends to another sequence")
     if layer.shape.causal:

@@ -51,7 +51,8 @@ def survey(model: nn.Module, inputs: Mapping[str, Tensor]) -> Survey:
             model, inputs, what="the example inputs with edgeattn's attention",
             fix="if it runs on them with its own, it computes with its attention mask: use another architecture",
         )  # fmt: skip
-    left_out = tuple(LeftOut.of(module, name) for module, name in calls.left_out().items())
+    config = getattr(model, "config", None)
+    left_out = tuple(LeftOut.of(module, name, config) for module, name in calls.left_out().items())
     if not calls.layers:
         raise without_layers(model, left_out)
     return Survey(tuple(calls.layers.values()), left_out)
@@ -106,7 +107,7 @@ def obstacle(layer: Layer, variant: type[Variant]) -> str | None:
     if variant.name == "dense":
         return None
     if layer.bias:
-        return f"{variant.name} has no place for this layer's bias of relative positions, or mask of its own"
+        return f"{variant.name} cannot add this layer's bias of relative positions or mask of its own"
     if layer.cross and not variant.cross:
         return f"{variant.name} cannot replace cross-attention"
     if layer.shape.causal and not variant.causal:

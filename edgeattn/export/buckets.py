@@ -1,4 +1,4 @@
-"""Length buckets: copies of a graph whose sequence length is fixed, on the same weights."""
+"""Length buckets: copies of a graph with a fixed sequence length and shared weights."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ AXIS = "sequence"
 def fix_length(graph: Path, out: Path, length: int) -> None:
     """Writes `graph` with its axis "sequence" fixed at `length` to `out`, in the same folder.
 
-    Weights stay in the file that `graph` reads them from, so that a bucket costs kilobytes on disk.
+    Weights stay in the file of `graph`, so that a bucket costs kilobytes on disk.
     """
     model = onnx.load(graph, load_external_data=False)
-    # Shapes in between were inferred for a length that may change; a runtime infers them anew.
+    # Inner shapes were inferred for a dynamic length; a runtime infers them again.
     del model.graph.value_info[:]
     make_dim_param_fixed(model.graph, AXIS, length)
     onnx.save(model, out)

@@ -1,4 +1,4 @@
-"""What a graph must be before a runtime sees it: sound, and of operators that the target has."""
+"""Checks an exported graph before a runtime reads it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _CONTRIB = "com.microsoft"
 def check_graph(path: Path) -> dict[str, Any]:
     """Facts of a graph that passes onnx's own checker: {opset, nodes, operators: {name: count}}.
 
-    The checker is native code and runs in a worker. Raises ModelError for a file that is no ONNX graph.
+    The checker is native code and runs in a worker. Raises ModelError for a file that is not a sound ONNX graph.
     """
     size = path.stat().st_size
     if size < _SMALLEST_BYTES:
@@ -38,7 +38,7 @@ def facts(argument: dict[str, Any]) -> dict[str, Any]:
         model = onnx.load(path, load_external_data=False)
         if model.ir_version < 3 or not model.graph.node:
             return {"problem": f"IR version {model.ir_version}, {len(model.graph.node)} nodes"}
-        # The checker does not know the operators that runtimes add; a graph that holds some is left to its runtime.
+        # The checker does not know operators that a runtime adds: a graph with some is checked by its runtime.
         if not any(node.domain == _CONTRIB for node in model.graph.node):
             onnx.checker.check_model(str(path), full_check=False)
     except (DecodeError, onnx.checker.ValidationError, ValueError) as error:

@@ -1,6 +1,6 @@
 """From a torch model to an ONNX graph, through `transformers.exporters.OnnxExporter`.
 
-The exporter is young and patches much of torch while it runs; it is called here and nowhere else. Tested with
+The exporter is young and patches much of torch while it runs, so it is called only here. Tested with
 transformers 5.23, torch 2.13, onnx 1.23, onnxscript 0.7.
 """
 
@@ -23,7 +23,7 @@ from edgeattn.attention.lowering import allow
 from edgeattn.errors import ToolError
 from edgeattn.export.opset import EXPORTED, lower_to_17
 
-# The lowest opset with Gelu as one operator; spelled out as Erf it costs ONNX Runtime 10 % of MiniLM at N = 512.
+# The lowest opset with Gelu as one operator: written with Erf it costs ONNX Runtime 10 % of MiniLM at N = 512.
 PREFERRED_OPSET = 20
 MAX_BATCH = 1024
 
@@ -40,7 +40,7 @@ def export(
 ) -> tuple[ir.Model, dict[str, object]]:
     """The ONNX graph of `model` and the manifest that `ExportedModel.from_pretrained` reads beside it.
 
-    example: model inputs, batch of two; dims: which axes of each input may change, by name.
+    example: model inputs, a batch of two; dims: input -> {axis: name} of the axes whose size may change.
     max_length, min_length: the longest and shortest sequence the model takes, for the axis called "sequence".
     operators: fused operators of the target's runtime that the graph may hold.
     Raises ToolError where the exporter fails.
@@ -57,12 +57,12 @@ def export(
         dynamic=True,
         dynamic_shapes={key: {axis: named[name] for axis, name in axes.items()} for key, axes in dims.items()},
         opset_version=max(opset, EXPORTED),
-        # Sizes that a variant computes, such as a window's number of blocks, are not proved to fit their ranges while
-        # tracing, and the example's own must not be built in: that the graph is right at other lengths is tested.
+        # Sizes that a variant computes, such as a window's number of blocks, cannot be proved to fit their ranges while
+        # tracing, and the example's sizes must not be built in. Tests check the graph at other lengths.
         prefer_deferred_runtime_asserts_over_guards=True,
     )
     try:
-        # The exporter prints and warns on its own account; what matters is whether the graph is right.
+        # The exporter prints and warns much that a user cannot act on.
         with (
             allow(operators),
             torch.no_grad(),  # a graph that records gradients of a learned bias cannot be decomposed
@@ -92,7 +92,7 @@ def export(
 
 
 def _name_dims(model: ir.Model, dims: Mapping[str, Mapping[int, str]]) -> None:
-    """Calls the axes that may change by our names, "batch" and "sequence"; the trace calls them s43 or so."""
+    """Renames the axes that may change from the trace's s43 or so to our "batch" and "sequence"."""
     names: dict[str | None, str] = {}
     for value in model.graph.inputs:
         for axis, name in dims.get(value.name or "", {}).items():

@@ -1,5 +1,5 @@
-"""Opset 17, which TensorRT 8.5 and 8.6 of JetPack 5 end at: torch writes 18 and later, and onnx's own converter has
-no way back for operators whose form changed in 18.
+"""Opset 17, the highest of TensorRT 8.5 and 8.6 (JetPack 5): torch writes 18 and later, and onnx's own converter cannot
+convert operators whose form changed in 18 back.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from edgeattn.errors import ToolError
 LOWEST = 17
 EXPORTED = 18  # the lowest opset that torch's exporter writes by itself
 _IR_VERSION = 8  # of opset 17
-# Reductions that take their axes as an attribute before 18; ReduceSum has them as an input since 13.
+# Reductions that take axes as an attribute before 18. ReduceSum takes them as an input since 13.
 _REDUCTIONS = {"ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMax", "ReduceMean", "ReduceMin",
                "ReduceProd", "ReduceSumSquare"}  # fmt: skip
 _NEW_IN_18 = {"BitwiseAnd", "BitwiseNot", "BitwiseOr", "BitwiseXor", "CenterCropPad", "Col2Im", "GroupNormalization",
@@ -31,7 +31,7 @@ def lower_to_17(model: ir.Model) -> None:
             if len(node.inputs) > 3 and node.inputs[3] is not None:
                 raise ToolError("opset 17 has no Pad with axes", where=f"node {node.name}", fix="use export.opset 18")
         elif node.op_type == "Split":
-            node.attributes.pop("num_outputs", None)  # equal parts are what 17 makes of no sizes
+            node.attributes.pop("num_outputs", None)  # without sizes, opset 17 splits into equal parts
     model.opset_imports[""] = LOWEST
     model.ir_version = _IR_VERSION
 

@@ -1,4 +1,4 @@
-"""Rewrites that make an exported graph cheaper without changing what it computes (beyond rounding)."""
+"""Rewrites that make an exported graph cheaper and change its results by rounding only."""
 
 from __future__ import annotations
 
@@ -70,14 +70,14 @@ def _constant(value: ir.Value | None) -> np.ndarray | None:
 
 
 def _sole_producer(value: ir.Value | None, op_type: str) -> ir.Node | None:
-    """The node that makes `value`, if it is an `op_type` and nothing else reads its result."""
+    """The node that computes `value`, if it is an `op_type` and no other node reads the value."""
     node = value.producer() if value is not None else None
     single = value is not None and len(value.uses()) == 1 and not value.is_graph_output()
     return node if single and node is not None and node.op_type == op_type else None
 
 
 def _projection(value: ir.Value) -> tuple[ir.Node, np.ndarray, np.ndarray | None] | None:
-    """(product, matrix [C, K], bias [K]) if `value` is x W or x W + b, with constants and nothing in between."""
+    """(product, matrix [C, K], bias [K] or None) if `value` is x W or x W + b with constant W and b."""
     bias = None
     add = _sole_producer(value, "Add")
     if add is not None:

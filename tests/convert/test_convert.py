@@ -176,7 +176,7 @@ def test_a_bidirectional_variant_is_refused_on_a_causal_layer(name, layer, varia
 
 def test_a_variant_is_refused_where_it_would_drop_a_position_bias():
     model, feeds = tiny_models.make("t5")
-    with pytest.raises(ModelError, match=r"layer 1 \(.*\): hedgehog has no place for this layer's bias of relative"):
+    with pytest.raises(ModelError, match=r"layer 1 \(.*\): hedgehog cannot add this layer's bias of relative"):
         convert(model, (HEDGEHOG,), feeds)
 
 

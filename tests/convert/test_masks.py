@@ -84,14 +84,10 @@ def test_any_other_mask_is_computed_by_dense_layers_and_refused_by_variants():
     assert [layer.bias for layer in find_layers(model, odd)] == [True, True]
     with torch.no_grad():
         close(model(**odd).last_hidden_state, expected)
-    with pytest.raises(
-        ModelError, match=r"^layer 0 \(.*\): hedgehog has no place for this layer's bias .* or mask of it"
-    ):
+    with pytest.raises(ModelError, match=r"^layer 0 \(.*\): hedgehog cannot add this layer's bias .* or mask of it"):
         convert(model, (HEDGEHOG,), odd)
     convert(model, (HEDGEHOG,), feeds)
-    with pytest.raises(
-        ModelError, match=r"^layer 0 \(encoder.layer.0.attention.self\): hedgehog has no place for the b"
-    ):
+    with pytest.raises(ModelError, match=r"^layer 0 \(encoder.layer.0.attention.self\): hedgehog cannot add the b"):
         model(**odd)
 
 
@@ -114,7 +110,7 @@ def test_a_packed_mask_is_no_padding(dtype):
     with torch.no_grad():
         close(model(**ready).last_hidden_state, expected)
     convert(model, (HEDGEHOG,), feeds)
-    with pytest.raises(ModelError, match=r"hedgehog has no place for the bias or mask that this layer was given"):
+    with pytest.raises(ModelError, match=r"hedgehog cannot add the bias or mask that this layer was given"):
         model(**ready)
 
 
@@ -301,7 +297,7 @@ def layer_of(name, index, layers=1):
     [
         ("whisper", 2, "{} cannot replace cross-attention"),
         ("llama", 0, "{} is bidirectional, and this layer is causal"),
-        ("t5", 0, "{} has no place for this layer's bias of relative positions, or mask of its own"),
+        ("t5", 0, "{} cannot add this layer's bias of relative positions or mask of its own"),
     ],
 )
 def test_a_variant_that_cannot_says_which_layer_and_which_can(model, index, fact):
@@ -326,6 +322,7 @@ def test_a_variant_that_cannot_says_which_layer_and_which_can(model, index, fact
             {"n_head": 2},
             r"BloomAttention \(h.0.self_attention\) adds ALiBi, a bias by distance, to its scores",
         ),
+        ("Falcon", {"alibi": False}, r"FalconAttention \(h.0.self_attention\) computes its scores itself"),
         ("MPNet", {}, r"MPNetSelfAttention \(encoder.layer.0.attention.attn\) adds relative positions to its scores"),
         (
             "DebertaV2",
@@ -426,7 +423,7 @@ def test_a_cache_that_drops_tokens_is_refused_where_a_variant_needs_them():
     model, feeds = causal_lm(**SLIDING)
     convert(model, (HEDGEHOG,), feeds)
     assert generate(model, feeds, use_cache=False).shape == (3, 30)
-    message = r"^layer 0 \(model.layers.0.self_attn\): its key-value cache keeps the last 4 tokens alone, and hedgehog"
+    message = r"^layer 0 \(model.layers.0.self_attn\): its key-value cache keeps only the last 4 tokens, and hedgehog"
     with pytest.raises(ModelError, match=message):
         generate(model, feeds)
 

@@ -198,11 +198,11 @@ def test_a_mask_that_is_exactly_causal_makes_a_causal_layer(mask):
 def test_another_mask_is_refused_when_converting_and_when_running():
     mask = torch.ones(7, 7, dtype=torch.bool).triu(2)  # one key too many
     model, feeds = made(Single, batch_first=True), {"x": random(2, 7, WIDTH)}
-    fact = "hedgehog has no place for this layer's bias of relative positions, or mask of its own"
+    fact = "hedgehog cannot add this layer's bias of relative positions or mask of its own"
     with pytest.raises(ModelError, match=rf"^layer 0 \(attn\): {fact}\n  fix: leave this layer dense$"):
         convert(copy.deepcopy(model), (HEDGEHOG,), {**feeds, "attn_mask": mask})
     convert(model, (HEDGEHOG,), feeds)
-    with pytest.raises(ModelError, match=r"^layer 0 \(attn\): hedgehog has no place for the bias or mask that this"):
+    with pytest.raises(ModelError, match=r"^layer 0 \(attn\): hedgehog cannot add the bias or mask that this"):
         model(**feeds, attn_mask=mask)
     with pytest.raises(
         ModelError, match=r"^layer 0 \(attn\): hedgehog was put into a layer that was bidirectional, and"
