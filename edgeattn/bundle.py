@@ -10,7 +10,7 @@ import re
 import shutil
 import stat
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -137,9 +137,10 @@ def write(folder: Path, manifest: Manifest) -> Bundle:
     return Bundle(folder, _write_manifest(folder, manifest, files))
 
 
-def publish(staged: Path, out: Path) -> Bundle:
+def publish(staged: Path, out: Path, *, finish: Callable[[Bundle], None] | None = None) -> Bundle:
     """Copy the bundle `staged` to `out`, which at any moment is the old bundle or the new one.
 
+    finish: called with the copy before it is put in place, to record reports in it.
     Raises BundleError when `out` holds anything but a bundle's own files.
     """
     out = out.resolve()
@@ -152,7 +153,10 @@ def publish(staged: Path, out: Path) -> Bundle:
         try:
             with disk_errors(out.parent, "choose another --out"):
                 _copy(staged, beside)
-            bundle = Bundle(out, Bundle.open(beside).manifest)
+                copied = Bundle.open(beside)
+                if finish:
+                    finish(copied)
+            bundle = Bundle(out, copied.manifest)
             _put_in_place(beside, out)
             fsync(out.parent)
         finally:

@@ -1,28 +1,63 @@
-"""The order of the stages, from a recipe to a bundle. Read this page first.
+"""The stages from a recipe to a bundle, in order. Read this page first.
 
-    teacher -> data -> student -> distil -> export -> quantize and build -> bundle -> verify -> bench -> publish
-
-Each stage maps artifacts and its part of the recipe to an artifact in the store; `edgeattn.stages` has their
-bodies. A stage that was done before, with the same inputs, comes from the store; one that was killed goes on.
+Each stage turns artifacts, and its part of the recipe, into an artifact in the store. It is declared here with all
+that it depends on (see `edgeattn.stage`); its body is in `edgeattn.stages`. A stage that was done before with the same
+inputs comes from the store; a stage that was killed goes on from its last checkpoint.
 """
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 from edgeattn import stages
 from edgeattn.bundle import Bundle, check_replaceable, publish
-from edgeattn.data.digest import source_digest
-from edgeattn.devices import DeviceProfile
+from edgeattn.devices import DeviceProfile, fingerprint
 from edgeattn.progress import Progress
-from edgeattn.recipe import LoadedRecipe, to_document
-from edgeattn.report.html import refresh
-from edgeattn.scratch import scratch
-from edgeattn.stage import Runner
+from edgeattn.recipe import LoadedRecipe, Recipe
+from edgeattn.stage import Runner, Stage
 from edgeattn.store import Store
+from edgeattn.target import require_here, supported
 
 _TORCH = ("torch", "transformers")
+
+STAGES = (
+    Stage(
+        "teacher", 2, stages.teacher,
+        recipe=("model", "task", "data.train"), files=stages.teacher_files, libraries=_TORCH,
+    ),
+    Stage(
+        "data", 2, stages.data, inputs=("teacher",),
+        recipe=("task", "data", "distill.max_length"), files=stages.data_files, libraries=("transformers", "datasets"),
+    ),
+    Stage(
+        "convert", 2, stages.student, inputs=("teacher", "data"),
+        # The last four, and the device, are only checked: what a later stage would refuse is refused before training.
+        recipe=(
+            "model.extend_positions", "task", "attention", "reduce", "accept", "bench", "export", "quantize",
+        ),
+        device=("name", "runtimes"), libraries=_TORCH,
+    ),
+    Stage(
+        "distill", 2, stages.distil, inputs=("teacher", "data", "convert"),
+        recipe=("model.extend_positions", "task", "distill"), libraries=(*_TORCH, "accelerate"),
+    ),
+    Stage(
+        "export", 4, stages.export, inputs=("teacher", "data", "distill"),
+        recipe=("model.extend_positions", "task", "export.opset"), device=("name", "runtimes"),
+        libraries=(*_TORCH, "onnx", "onnxscript"),
+    ),
+    Stage(
+        "build", 3, stages.build, inputs=("export",),
+        recipe=("task.kind", "quantize", "accept", "bench.lengths", "bench.batch_size", "export.buckets"),
+        device=("name", "runtimes", "cpu"), libraries=("onnx",), measured=True,
+    ),
+    Stage(
+        "bundle", 2, stages.assemble, inputs=("teacher", "convert", "distill", "export", "build"),
+        recipe=tuple(Recipe.model_fields), device=tuple(DeviceProfile.model_fields), libraries=stages.NAMED_LIBRARIES,
+    ),
+    Stage("verify", 2, stages.verify, inputs=("bundle",), measured=True),
+    Stage("bench", 2, stages.bench, inputs=("bundle", "verify"), measured=True),
+)  # fmt: skip
 
 
 def compile_recipe(
@@ -34,107 +69,20 @@ def compile_recipe(
     progress: Progress,
     fresh: bool = False,
 ) -> Bundle:
-    """The bundle of a recipe for a device, published at `out`.
+    """Make the bundle of a recipe for a device and publish it at `out`.
 
-    fresh: nothing is taken from the store. Raises an EdgeattnError; `out` is then as it was.
+    fresh: take nothing from the store. Raises an EdgeattnError; `out` is then as it was.
     """
-    recipe, root = loaded.recipe, loaded.root
-    document = to_document(recipe)
-    run = Runner(store, progress, fresh)
-    lowering = stages.lowering(device)
+    require_here(
+        device,
+        where="--target",
+        fix="use --target cpu on that device: building for another device comes with a later version",
+    )
     check_replaceable(out)
-    sources = [source_digest(source, root) for source in (recipe.data.train, recipe.data.eval)]
-
-    teacher = run(
-        "teacher",
-        1,
-        reads={"model": document["model"], "task": document["task"], "data": document["data"]["train"]},
-        inputs=[stages.teacher_digest(recipe, root), *sources[:1]],
-        libraries=_TORCH,
-        build=lambda out, work: stages.teacher(recipe, root, out, work, progress),
-    )
-    data = run(
-        "data",
-        1,
-        reads={"data": document["data"], "task": document["task"], "distill": document["distill"]},
-        inputs=[teacher, *sources],
-        libraries=("transformers", "datasets"),
-        build=lambda out, work: stages.data(recipe, root, teacher.path, out),
-    )
-    student = run(
-        "convert",
-        1,
-        # The last five are only looked at, so that what a later stage would refuse is said before the training.
-        reads={
-            **{
-                part: document[part]
-                for part in ("attention", "reduce", "model", "accept", "bench", "export", "quantize")
-            },
-            "device": device.model_dump(mode="json"),
-        },
-        inputs=[teacher, data],
-        libraries=_TORCH,
-        build=lambda out, work: stages.student(recipe, device, teacher.path, data.path, out),
-    )
-    trained = run(
-        "distill",
-        1,
-        reads={"distill": document["distill"], "model": document["model"]},
-        inputs=[teacher, data, student],
-        libraries=(*_TORCH, "accelerate"),
-        build=lambda out, work: stages.distil(recipe, teacher.path, data.path, student.path, out, work, progress),
-    )
-    graphs = run(
-        "export",
-        3,
-        reads={"export": document["export"], "model": document["model"], "runtime": lowering},
-        inputs=[teacher, data, trained],
-        libraries=(*_TORCH, "onnx", "onnxscript"),
-        build=lambda out, work: stages.export(recipe, device, teacher.path, data.path, trained.path, out, progress),
-    )
-    engines = run(
-        "build",
-        2,
-        reads={
-            "quantize": document["quantize"],
-            "accept": document["accept"],
-            "bench": document["bench"],
-            "buckets": document["export"].get("buckets"),
-            "device": device.model_dump(mode="json"),
-        },
-        inputs=[graphs],
-        libraries=("onnxruntime",),
-        build=lambda out, work: stages.build(recipe, device, graphs.path, graphs.meta, out, work, progress),
-    )
-    made = run(
-        "bundle",
-        1,
-        reads={"recipe": document},
-        inputs=[teacher, student, trained, graphs, engines],
-        build=lambda out, work: stages.assemble(
-            recipe, document, device, teacher, student, trained, graphs, engines, out
-        ),
-    )
-    verified = run(
-        "verify",
-        1,
-        reads=None,
-        inputs=[made],
-        libraries=("onnxruntime",),
-        build=lambda out, work: stages.verify(made.path, out),
-    )
-    timed = run(
-        "bench",
-        1,
-        reads={"bench": document["bench"]},
-        inputs=[made, verified],
-        libraries=("onnxruntime",),
-        build=lambda out, work: stages.bench(made.path, out, work, progress),
-    )
-    with scratch("compile") as folder:
-        staged = folder / "bundle"
-        shutil.copytree(made.path, staged)
-        bundle = Bundle.open(staged)
-        stages.record(bundle, verified.path, timed.path)
-        refresh(bundle)
-        return publish(staged, out)
+    # Chosen once for all stages: the first runtime of the profile that is installed here.
+    device = device.model_copy(update={"runtimes": (supported(device),)})
+    run = Runner(store, progress, loaded.recipe, device, loaded.root, machine=fingerprint(), fresh=fresh)
+    for stage in STAGES:
+        run(stage)
+    made, verified, timed = (run.artifacts[name].path for name in ("bundle", "verify", "bench"))
+    return publish(made, out, finish=lambda bundle: stages.record(bundle, verified, timed))

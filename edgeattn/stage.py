@@ -1,53 +1,170 @@
-"""How a stage of the pipeline runs: through the store, with its progress shown."""
+"""A stage of the pipeline: declared once, and run through the store.
+
+What a stage declares is both its key in the store and all that its body gets, so a body cannot depend on something
+that is not in the key: a part of the recipe that is not declared is not there.
+"""
 
 from __future__ import annotations
 
-import importlib.metadata
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
 
 from edgeattn import __version__
+from edgeattn.devices import DeviceProfile
+from edgeattn.errors import DeviceError
 from edgeattn.progress import Progress
+from edgeattn.recipe import Recipe
 from edgeattn.store import Artifact, Store
+from edgeattn.versions import installed_version
 
-
-def versions(*packages: str) -> dict[str, str]:
-    """name -> installed version, of edgeattn and of `packages`."""
-    return {"edgeattn": __version__, **{name: importlib.metadata.version(name) for name in packages}}
+M = TypeVar("M", bound=BaseModel)
 
 
 @dataclass(frozen=True)
+class Job:
+    """What the body of a stage gets.
+
+    recipe, device: only the parts that the stage declares; reading another raises LookupError.
+    inputs: the artifacts of the stages that it declares, by name.
+    out: an empty folder for the stage's files. work: a folder that survives a kill, for checkpoints.
+    """
+
+    recipe: Recipe
+    device: DeviceProfile
+    inputs: Mapping[str, Artifact]
+    files_root: Path | None
+    out: Path
+    work: Path
+    progress: Progress
+
+    @property
+    def root(self) -> Path:
+        """The folder that file names in the recipe start from, for a stage that declares `files`."""
+        if self.files_root is None:
+            raise LookupError("the stage reads files of the recipe and does not declare `files`")
+        return self.files_root
+
+    def path(self, stage: str) -> Path:
+        """The folder, to be read only, that an earlier stage filled."""
+        return self.inputs[stage].path
+
+    def facts(self, stage: str) -> dict[str, Any]:
+        """What an earlier stage returned."""
+        return self.inputs[stage].meta
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step from artifacts to an artifact.
+
+    version: raised when the body comes to make something else of the same inputs.
+    body: fills `out` and returns facts for JSON, of which "note" is a few words for the terminal.
+    inputs: names of earlier stages.
+    recipe, device: the parts that the body reads, such as "task" or "data.train".
+    files: digests of what the body reads outside of the store, from its parts of the recipe and the root of file names.
+    libraries: packages whose version changes the result.
+    measured: the result holds for this machine only.
+    """
+
+    name: str
+    version: int
+    body: Callable[[Job], dict[str, Any]]
+    inputs: tuple[str, ...] = ()
+    recipe: tuple[str, ...] = ()
+    device: tuple[str, ...] = ()
+    files: Callable[[Recipe, Path], Sequence[str]] | None = None
+    libraries: tuple[str, ...] = ()
+    measured: bool = False
+
+
+def only(model: M, parts: Sequence[str]) -> M:
+    """A copy of `model` that has these parts alone; reading another raises AttributeError.
+
+    parts: fields such as "task", or fields of a field such as "data.train". A part that is absent stays absent, and
+    one that this kind of model does not have is left out. Raises LookupError for a first name that is no field.
+    """
+    inner: dict[str, list[str]] = {}
+    for part in parts:
+        name, _, rest = part.partition(".")
+        if name not in type(model).model_fields:
+            raise LookupError(f"{type(model).__name__} has no field {name!r}")
+        inner.setdefault(name, []).append(rest)
+    copied = model.model_copy()
+    for name in type(model).model_fields:
+        if name not in inner:
+            del copied.__dict__[name]
+        elif "" not in inner[name] and isinstance(value := getattr(model, name), BaseModel):
+            known = [rest for rest in inner[name] if rest.partition(".")[0] in type(value).model_fields]
+            copied.__dict__[name] = only(value, known)
+    return copied
+
+
+def _run(stage: Stage, job: Job) -> dict[str, Any]:
+    try:
+        return stage.body(job)
+    except AttributeError as error:
+        if isinstance(error.obj, BaseModel) and error.name in type(error.obj).model_fields:
+            raise LookupError(f"stage {stage.name} reads {error.name!r} and does not declare it") from error
+        raise
+
+
+def _document(part: BaseModel) -> dict[str, Any]:
+    # Without warnings: a part of a union that lacks fields is none of the union's members in full.
+    return part.model_dump(mode="json", by_alias=True, warnings=False)
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """name -> installed version, of edgeattn and of `packages`. Raises DeviceError for one that is missing."""
+    found = {"edgeattn": __version__}
+    for package in packages:
+        version = installed_version(package)
+        if version is None:
+            raise DeviceError(f"{package} is not installed", fix="pip install 'edgeattn[compile]'")
+        found[package] = version
+    return found
+
+
+@dataclass
 class Runner:
-    """Runs stages one after another."""
+    """Runs stages one after another and keeps their artifacts.
+
+    machine: what measured results depend on, of `edgeattn.devices.fingerprint`.
+    """
 
     store: Store
     progress: Progress
+    recipe: Recipe
+    device: DeviceProfile
+    root: Path
+    machine: Mapping[str, Any]
     fresh: bool = False
+    artifacts: dict[str, Artifact] = field(default_factory=dict)
 
-    def __call__(
-        self,
-        name: str,
-        version: int,
-        *,
-        reads: Any,
-        inputs: Sequence[Artifact | str] = (),
-        libraries: Sequence[str] = (),
-        build: Callable[[Path, Path], dict[str, Any]],
-    ) -> Artifact:
-        """The stage's artifact; see `Store.run`. Of its meta, "note" is a few words for the terminal."""
+    def __call__(self, stage: Stage) -> Artifact:
+        """The stage's artifact, from the store or built now; see `Store.run`."""
         started = time.monotonic()
-        self.progress.stage(name)
+        self.progress.stage(stage.name)
+        recipe, device = only(self.recipe, stage.recipe), only(self.device, stage.device)
+        inputs = {name: self.artifacts[name] for name in stage.inputs}
+        root = self.root if stage.files else None
         artifact = self.store.run(
-            name,
-            version,
-            reads=reads,
-            inputs=inputs,
-            libraries=versions(*libraries),
-            build=build,
+            stage.name,
+            stage.version,
+            reads={
+                "recipe": _document(recipe),
+                "device": _document(device),
+                "machine": dict(self.machine) if stage.measured else None,
+            },
+            inputs=[*inputs.values(), *(stage.files(recipe, self.root) if stage.files else ())],
+            libraries=versions(*stage.libraries),
+            build=lambda out, work: _run(stage, Job(recipe, device, inputs, root, out, work, self.progress)),
             fresh=self.fresh,
         )
-        self.progress.finish(name, time.monotonic() - started, cached=artifact.cached, note=artifact.meta["note"])
+        self.progress.finish(stage.name, time.monotonic() - started, cached=artifact.cached, note=artifact.meta["note"])
+        self.artifacts[stage.name] = artifact
         return artifact

@@ -84,6 +84,18 @@ def write_json(path: Path, document: Any) -> None:
         temporary.write_text(text + "\n")
 
 
+def copy_folder(source: Path, to: Path) -> None:
+    """Copy the files of `source` into the folder `to`, made if missing.
+
+    Raises OSError at the first file that cannot be copied, where shutil.copytree raises a list of tuples at the end.
+    """
+    for folder, _, names in os.walk(source):
+        target = to / Path(folder).relative_to(source)
+        target.mkdir(parents=True, exist_ok=True)
+        for name in names:
+            shutil.copyfile(Path(folder, name), target / name)
+
+
 def fsync(path: Path) -> None:
     """Wait until a file, or a folder's list of names, is on disk."""
     fd = os.open(path, os.O_RDONLY)

@@ -32,7 +32,7 @@ from edgeattn.bench.raw import ENCODING, pack
 from edgeattn.bench.statistics import percentile, ratio
 from edgeattn.bundle import Bundle
 from edgeattn.devices import DeviceProfile, device_names, load_device
-from edgeattn.devices.probe import machine_facts, usable_cores
+from edgeattn.devices.probe import machine_facts, usable_threads
 from edgeattn.errors import BundleError, InputError, ResourceError
 from edgeattn.meters import choose
 from edgeattn.progress import Progress
@@ -84,7 +84,7 @@ def run(
     session = _Session(
         bundle=bundle,
         pairs=pairs or manifest.bench.pairs,
-        threads=threads or max(1, int(usable_cores())),
+        threads=threads or usable_threads(),
         protocol=protocol or Protocol(),
         progress=progress,
         total=len(wanted) * (pairs or manifest.bench.pairs),

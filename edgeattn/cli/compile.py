@@ -35,7 +35,7 @@ def command(recipe: str, target: str, out: Path | None, resume: bool, root: Path
     """
     import os
 
-    from edgeattn.devices import load_device, usable_cores
+    from edgeattn.devices import load_device, usable_threads
     from edgeattn.pipeline import compile_recipe
     from edgeattn.progress import Progress
     from edgeattn.recipe import load_recipe
@@ -44,7 +44,7 @@ def command(recipe: str, target: str, out: Path | None, resume: bool, root: Path
 
     # Before torch starts its threads: it counts the machine's cores, not those that a container may use, and threads
     # without a core of their own wait for one another at every barrier.
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, int(usable_cores()))))
+    os.environ.setdefault("OMP_NUM_THREADS", str(usable_threads()))
     device = load_device(target)
     loaded = load_recipe(recipe, root=root)
     out = out or Path("bundles") / f"{loaded.recipe.name}-{target}"

@@ -61,15 +61,18 @@ def command(
     """
     import os
 
-    from edgeattn.devices import load_device, usable_cores
+    from edgeattn.devices import load_device, usable_threads
 
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, int(usable_cores()))))  # before torch starts its threads
-    from edgeattn.crossover.choice import choose, require_here
+    os.environ.setdefault("OMP_NUM_THREADS", str(usable_threads()))  # before torch starts its threads
+    from edgeattn.crossover.choice import choose
     from edgeattn.crossover.measure import Setting, measure
     from edgeattn.crossover.table import show_crossover
     from edgeattn.progress import Progress
+    from edgeattn.target import require_here, supported
 
-    require_here(load_device(target))
+    device = load_device(target)
+    require_here(device, where="--target", fix="run `edgeattn crossover --target cpu` on that device")
+    supported(device)
     if out is not None:
         # Before minutes of measuring: a missing library and a folder that cannot be made are told of now.
         from edgeattn.crossover.record import record

@@ -6,7 +6,6 @@ It needs only the standard library, so that it also works where the device half 
 from __future__ import annotations
 
 import importlib.metadata
-import importlib.util
 import platform
 import re
 import sys
@@ -14,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from edgeattn.errors import DeviceError
+from edgeattn.versions import installed_version
 
 _REQUIREMENT = re.compile(
     r"(?P<name>[A-Za-z0-9._-]+)\s*(\[[^]]*\])?\s*\(?(?P<range>[^;)]*)\)?(;.*\bextra\s*==\s*['\"](?P<extra>[\w-]+))?"
@@ -23,9 +23,6 @@ _CLAUSE = re.compile(r"(>=|<=|==|!=|<|>)\s*(.+)")
 # The host half's versions of transformers and onnxruntime install on no older Python.
 HOST_PYTHON = (3, 11)
 HOST_EXTRAS = ("compile", "demo", "dev")
-
-# Packages that are imported by another name than they are installed by.
-_MODULES = {"pyyaml": "yaml", "scikit-learn": "sklearn"}
 
 
 @dataclass(frozen=True)
@@ -100,7 +97,7 @@ def groups() -> Iterator[Group]:
         clauses |= set(filter(None, map(str.strip, match["range"].split(","))))
     for extra, packages in ranges.items():
         listed = [
-            Package(name, ",".join(sorted(clauses, reverse=True)), _installed(name))
+            Package(name, ",".join(sorted(clauses, reverse=True)), installed_version(name))
             for name, clauses in packages.items()
         ]
         if extra is None:
@@ -140,17 +137,3 @@ def _release(version: str) -> tuple[int, ...] | None:
     while numbers and numbers[-1] == 0:  # 2.13 is 2.13.0
         numbers.pop()
     return tuple(numbers)
-
-
-def _installed(name: str) -> str | None:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        pass
-    # It may come under another name, such as onnxruntime-gpu, or from the system without metadata.
-    module = _MODULES.get(name.lower(), name.replace("-", "_"))
-    spec = importlib.util.find_spec(module)
-    if spec is None or spec.origin is None:  # a folder of that name is no package
-        return None
-    providers = importlib.metadata.packages_distributions().get(module)
-    return importlib.metadata.version(providers[0]) if providers else "unknown"

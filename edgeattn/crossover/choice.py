@@ -10,24 +10,10 @@ from pydantic import ValidationError
 
 from edgeattn.attention import ATTENTION, check_options
 from edgeattn.attention.variant import VariantOptions
-from edgeattn.devices import DeviceProfile
-from edgeattn.devices.probe import probe_cpu
-from edgeattn.errors import DeviceError, InputError
+from edgeattn.errors import InputError
 from edgeattn.registry import did_you_mean
-from edgeattn.stages.target import supported
 
 DENSE = "dense"  # what the others are held against
-
-
-def require_here(device: DeviceProfile) -> None:
-    """Raise DeviceError unless this machine is the device, and a runtime for it is installed."""
-    if device.cpu != probe_cpu():
-        raise DeviceError(
-            f"{device.name} is not this machine, and a crossover is measured on the device itself",
-            where="--target",
-            fix="run `edgeattn crossover --target cpu` there",
-        )
-    supported(device)
 
 
 def choose(names: Sequence[str] | None, options: str | None, *, causal: bool) -> dict[str, VariantOptions]:

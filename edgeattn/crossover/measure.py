@@ -23,7 +23,7 @@ from edgeattn.bench.statistics import ratio
 from edgeattn.crossover.block import HIDDEN, INPUTS, MASK, add_projections, core, ending_uncopied
 from edgeattn.crossover.choice import DENSE
 from edgeattn.crossover.crossing import Crossing, crossing
-from edgeattn.devices.probe import machine_facts, usable_cores, usable_memory_bytes
+from edgeattn.devices.probe import machine_facts, usable_memory_bytes, usable_threads
 from edgeattn.errors import ToolError
 from edgeattn.export.onnx import PREFERRED_OPSET, save
 from edgeattn.progress import Progress, duration
@@ -86,7 +86,7 @@ def measure(setting: Setting, effort: Effort | None = None, progress: Progress |
     notes: what was left out, and why. Raises ToolError for a variant that cannot be exported or run.
     """
     effort, machine = effort or Effort(), machine_facts()
-    threads = setting.threads or max(1, int(usable_cores()))
+    threads = setting.threads or usable_threads()
     with scratch("crossover") as folder:
         session = _Session(setting, effort, progress or Progress(), threads, folder)
         cells = list(session.cells())

@@ -1,7 +1,8 @@
 """Devices: their profiles, and the machine this runs on."""
 
+from edgeattn.devices.fingerprint import fingerprint
 from edgeattn.devices.load import device_names, load_device
-from edgeattn.devices.probe import machine_facts, probe_cpu, usable_cores, usable_memory_bytes
+from edgeattn.devices.probe import machine_facts, probe_cpu, usable_cores, usable_memory_bytes, usable_threads
 from edgeattn.devices.profile import CpuFacts, DeviceProfile, EnergySource, Note, PowerModel, RuntimeSupport
 
 __all__ = [
@@ -12,9 +13,11 @@ __all__ = [
     "PowerModel",
     "RuntimeSupport",
     "device_names",
+    "fingerprint",
     "load_device",
     "machine_facts",
     "probe_cpu",
     "usable_cores",
     "usable_memory_bytes",
+    "usable_threads",
 ]

@@ -25,6 +25,7 @@ from edgeattn.validation import Part, validate
 from edgeattn.yamlfile import Place, Positions, read_yaml
 
 SCHEMA_VERSION = 1
+_COMING = "profiles of NVIDIA Jetson and Raspberry Pi boards come with a later version"
 
 
 class PowerModelFor(PowerModel):
@@ -88,6 +89,7 @@ def load_device(name: str, *, folder: Path | None = None, root: Path = Path("/")
     return DeviceProfile(
         name=name,
         description=file.description,
+        probe=file.probe,
         runtimes=file.runtimes,
         memory_bytes=memory_bytes,
         cpu=cpu,
@@ -112,7 +114,7 @@ def _resolve(name: str, folder: Path, via: tuple[str, ...]) -> tuple[dict[str, A
         raise InputError(f"extends goes round in a circle: {circle}", where=where, fix="extend another device")
     known = device_names(folder)
     if name not in known:
-        raise InputError(f"unknown device {name!r}", where=where, fix=did_you_mean(name, known))
+        raise InputError(f"unknown device {name!r}", where=where, fix=f"{did_you_mean(name, known)}; {_COMING}")
     parsed, positions = read_yaml(folder / f"{name}.yaml")
     document = _tuples(parsed)
     if not isinstance(document, dict):

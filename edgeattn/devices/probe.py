@@ -68,6 +68,11 @@ def usable_cores(root: Path = Path("/")) -> float:
     return allowed if quota is None else min(allowed, quota)
 
 
+def usable_threads(root: Path = Path("/")) -> int:
+    """Threads that each get a core of their own: `usable_cores` rounded down, at least 1."""
+    return max(1, int(usable_cores(root)))
+
+
 def usable_memory_bytes(root: Path = Path("/")) -> int | None:
     """The memory of this machine, or the container's limit if that is less."""
     found = [value for value in (_meminfo(root, "MemTotal"), limits(root).memory_bytes) if value is not None]

@@ -78,6 +78,9 @@ class DeviceProfile(Part):
 
     name: Name
     description: Text
+    probe: bool = Field(
+        default=False, description="the device is the machine that reads the profile; false: it is another machine"
+    )
     runtimes: tuple[RuntimeSupport, ...] = Field(min_length=1, description="in order of preference")
     memory_bytes: Annotated[int, Field(ge=1)] | None = None
     cpu: CpuFacts | None = None

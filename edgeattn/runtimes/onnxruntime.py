@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from edgeattn.devices.probe import probe_cpu, usable_cores
+from edgeattn.devices.probe import probe_cpu, usable_threads
 from edgeattn.errors import BundleError, DeviceError
 from edgeattn.runtimes.base import Arrays, Session
 from edgeattn.runtimes.buckets import AXIS, BucketedSession
@@ -159,7 +159,7 @@ class OnnxRuntime:
         options.log_severity_level = 3  # errors only
         # Always given: ONNX Runtime's own default counts the machine's cores, not those that a container may
         # use.
-        options.intra_op_num_threads = threads or (settings.threads if tuned_here else _threads())
+        options.intra_op_num_threads = threads or (settings.threads if tuned_here else usable_threads())
         options.inter_op_num_threads = 1
 
         def opened(name: str) -> Any:
@@ -204,15 +204,10 @@ def default_settings(graph: Path, precision: str, threads: int | None = None) ->
         "graph": graph.name,
         "graph_sha256": sha256_file(graph),
         "precision": precision,
-        "threads": threads or _threads(),
+        "threads": threads or usable_threads(),
         "instruction_sets": _instruction_sets(),
     }
     return Settings.model_validate(facts)
-
-
-def _threads() -> int:
-    """One a usable core; a container's quota may leave a fraction of one."""
-    return max(1, int(usable_cores()))
 
 
 def _instruction_sets() -> tuple[str, ...]:

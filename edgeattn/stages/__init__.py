@@ -1,25 +1,25 @@
-"""The bodies of the stages of `edgeattn.pipeline`: each reads its inputs' files, calls its room, writes its own files.
+"""The bodies of the stages of `edgeattn.pipeline`: each reads its inputs, calls its room, writes its files.
 
-Every stage gets plain folders: those of its inputs, read-only, and `out`, which it fills. It returns facts of what it
-made, small enough for JSON, with a `note` for the terminal.
+A body gets a `Job`: its parts of the recipe, the folders of its inputs, and `out`, which it fills. It returns facts
+about what it made, small enough for JSON, with a `note` for the terminal.
 """
 
-from edgeattn.stages.learn import data, distil, student, teacher, teacher_digest
+from edgeattn.stages.learn import data, data_files, distil, student, teacher, teacher_files
 from edgeattn.stages.lower import build, export
-from edgeattn.stages.ship import assemble, bench, record, verify
-from edgeattn.stages.target import lowering
+from edgeattn.stages.ship import NAMED_LIBRARIES, assemble, bench, record, verify
 
 __all__ = [
+    "NAMED_LIBRARIES",
     "assemble",
     "bench",
     "build",
     "data",
+    "data_files",
     "distil",
     "export",
-    "lowering",
     "record",
     "student",
     "teacher",
-    "teacher_digest",
+    "teacher_files",
     "verify",
 ]

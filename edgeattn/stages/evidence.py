@@ -50,8 +50,8 @@ def scores(
     return {name: value for name, value in values.items() if math.isfinite(value)}
 
 
-def bench_spec(recipe: Recipe, *, sequence: bool, limit: int | None) -> BenchSpec:
-    """What is timed: the recipe's lengths; without them, for a model with a sequence, 128 tokens and its longest.
+def bench_lengths(recipe: Recipe, *, sequence: bool, limit: int | None) -> tuple[int, ...] | None:
+    """The lengths to time: the recipe's; without them, for a model with a sequence, 128 tokens and its longest.
 
     limit: the model's positions, None where it has no limit. Raises RecipeError for lengths that it cannot take.
     """
@@ -59,6 +59,12 @@ def bench_spec(recipe: Recipe, *, sequence: bool, limit: int | None) -> BenchSpe
     _check_lengths(lengths, "bench.lengths", sequence=sequence, limit=limit)
     if lengths is None and sequence:
         lengths = tuple(sorted({min(128, limit or 128), limit or 512}))
+    return lengths
+
+
+def bench_spec(recipe: Recipe, *, sequence: bool, limit: int | None) -> BenchSpec:
+    """What is timed; see `bench_lengths`."""
+    lengths = bench_lengths(recipe, sequence=sequence, limit=limit)
     return BenchSpec(lengths=lengths, batch_size=recipe.bench.batch_size, pairs=recipe.bench.pairs)
 
 

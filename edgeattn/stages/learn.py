@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import logging
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgeattn.data.digest import source_digest
 from edgeattn.devices import DeviceProfile
-from edgeattn.progress import Progress
 from edgeattn.recipe.schema import NewViT, Recipe
+from edgeattn.stage import Job
 from edgeattn.stages.evidence import bench_spec, check_buckets, load, save, scores, task_spec
 from edgeattn.stages.target import opset_of, precisions_of
-from edgeattn.store import sha256_file
+from edgeattn.store import copy_folder, sha256_file
 
 if TYPE_CHECKING:  # torch and transformers are imported by the stages that run, not by a run from the store
     from torch import nn
@@ -35,7 +35,7 @@ def positions(recipe: Recipe) -> int | None:
 
 
 def teacher_digest(recipe: Recipe, root: Path) -> str:
-    """What of the teacher's source, beside the recipe's words, decides what it is. Raises ModelError for none."""
+    """Digest of the teacher's source files, or its name and revision on the hub. Raises ModelError if missing."""
     if isinstance(recipe.model, NewViT):
         return "new"
     if recipe.model.source.startswith("hub:"):
@@ -48,23 +48,35 @@ def teacher_digest(recipe: Recipe, root: Path) -> str:
     return ", ".join(f"{name} {sha256_file(folder / name)}" for name in FILES if (folder / name).is_file())
 
 
-def teacher(recipe: Recipe, root: Path, out: Path, work: Path, progress: Progress) -> dict[str, Any]:
-    """Copies a pretrained teacher's checked files, or trains a new one."""
+def teacher_files(recipe: Recipe, root: Path) -> list[str]:
+    """Digests of what the teacher is made from: its files, and the data that a new one learns from."""
+    return [teacher_digest(recipe, root), source_digest(recipe.data.train, root)]
+
+
+def teacher(job: Job) -> dict[str, Any]:
+    """Copies a pretrained teacher's checked files, or trains a new teacher."""
     from edgeattn.models.new import new_teacher
     from edgeattn.models.teacher import fetch_teacher
 
-    if isinstance(recipe.model, NewViT):
-        return new_teacher(recipe.model, recipe, root, out, work, progress)
-    digest = fetch_teacher(recipe.model, root, out)
-    return {"digest": digest, "note": f"{recipe.model.source}, {digest[7:19]}"}
+    model = job.recipe.model
+    if isinstance(model, NewViT):
+        return new_teacher(model, job.recipe, job.root, job.out, job.work, job.progress)
+    digest = fetch_teacher(model, job.root, job.out)
+    return {"digest": digest, "note": f"{model.source}, {digest[7:19]}"}
 
 
-def data(recipe: Recipe, root: Path, teacher: Path, out: Path) -> dict[str, Any]:
-    """Encodes what is learned from and what is held out: train.npz and eval.npz."""
+def data_files(recipe: Recipe, root: Path) -> list[str]:
+    """Digests of the samples to learn from and of those held out."""
+    return [source_digest(source, root) for source in (recipe.data.train, recipe.data.eval)]
+
+
+def data(job: Job) -> dict[str, Any]:
+    """Encodes the samples to learn from and those held out: train.npz and eval.npz."""
     from edgeattn.data.load import load_rows
 
-    task = make_task(recipe, teacher)
-    learn, held_out = load_rows(recipe.data.train, root), load_rows(recipe.data.eval, root)
+    recipe, out = job.recipe, job.out
+    task = make_task(recipe, job.path("teacher"))
+    learn, held_out = load_rows(recipe.data.train, job.root), load_rows(recipe.data.eval, job.root)
     longest = recipe.distill.max_length if recipe.distill else None
     train = task.encode(learn, held_out=False, max_length=longest)
     evaluation = task.encode(held_out, held_out=True)
@@ -79,7 +91,7 @@ def data(recipe: Recipe, root: Path, teacher: Path, out: Path) -> dict[str, Any]
     return {"train": learned, "eval": count, "shared": shared, "note": note}
 
 
-def student(recipe: Recipe, device: DeviceProfile, teacher: Path, data: Path, out: Path) -> dict[str, Any]:
+def student(job: Job) -> dict[str, Any]:
     """Puts the plan's variants into a copy of the teacher; nothing is trained yet.
 
     What later stages would refuse is refused here, before the training. Raises RecipeError and ModelError.
@@ -89,16 +101,17 @@ def student(recipe: Recipe, device: DeviceProfile, teacher: Path, data: Path, ou
     from edgeattn.models.student import save_student
     from edgeattn.models.teacher import load_teacher
 
+    recipe, teacher = job.recipe, job.path("teacher")
     task = make_task(recipe, teacher)
     model = load_teacher(teacher, task, extend_positions=positions(recipe))
-    evaluation = load(data / "eval.npz")
+    evaluation = load(job.path("data") / "eval.npz")
     example = task.example(evaluation)
-    _foresee(recipe, device, task, model, evaluation)
+    _foresee(recipe, job.device, task, model, evaluation)
     layers = len(find_layers(model, example))
     plan = make_plan(recipe.attention, recipe.reduce, layers)
     dense = task.run(task.exportable(model), evaluation)
     convert(model, plan, example)
-    save_student(model, plan, out)
+    save_student(model, plan, job.out)
     values = scores(task, task.run(task.exportable(model), evaluation), dense, evaluation)
     swapped = [choice.document() for choice in plan]
     merging = sum(choice["variant"] in REDUCERS for choice in swapped)
@@ -109,25 +122,25 @@ def student(recipe: Recipe, device: DeviceProfile, teacher: Path, data: Path, ou
     return {"plan": swapped, "layers": layers, "scores": values, "note": note}
 
 
-def distil(
-    recipe: Recipe, teacher: Path, data: Path, student: Path, out: Path, work: Path, progress: Progress
-) -> dict[str, Any]:
+def distil(job: Job) -> dict[str, Any]:
     """Trains the student; without a `distill` part it stays as it is."""
+    recipe = job.recipe
     if recipe.distill is None:
-        shutil.copytree(student, out, dirs_exist_ok=True)
+        copy_folder(job.path("convert"), job.out)
         return {"phases": {}, "note": "the recipe has no distill part"}
     from edgeattn.convert import plan_of
     from edgeattn.distill import distill
     from edgeattn.models.student import load_student, save_student
     from edgeattn.models.teacher import load_teacher
 
+    teacher, data = job.path("teacher"), job.path("data")
     task = make_task(recipe, teacher)
     samples = load(data / "train.npz")
     example = task.example(load(data / "eval.npz"))
-    model = load_student(student, task.auto_model, example)
+    model = load_student(job.path("convert"), task.auto_model, example)
     dense = load_teacher(teacher, task, extend_positions=positions(recipe))
-    facts = distill(model, dense, task, samples, recipe.distill, work, progress)
-    save_student(model, plan_of(model.config), out)
+    facts = distill(model, dense, task, samples, recipe.distill, job.work, job.progress)
+    save_student(model, plan_of(model.config), job.out)
     steps = " and ".join(f"{phase['steps']} steps of {name}" for name, phase in facts.items())
     return {"phases": facts, "note": steps or "nothing to train"}
 

@@ -10,31 +10,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgeattn.bundle import TensorSpec
-from edgeattn.devices import DeviceProfile
-from edgeattn.progress import Progress
-from edgeattn.recipe.schema import Recipe
 from edgeattn.runtimes import RUNTIMES
-from edgeattn.stages.evidence import bench_spec, load, save_evidence, scores, task_spec
+from edgeattn.stage import Job
+from edgeattn.stages.evidence import bench_lengths, load, save_evidence, scores, task_spec
 from edgeattn.stages.learn import make_task, positions
-from edgeattn.stages.target import opset_of, precisions_of, supported
+from edgeattn.stages.target import opset_of, precisions_of
 from edgeattn.store import write_json
+from edgeattn.target import supported
 
 if TYPE_CHECKING:
     from edgeattn.tasks import Task
 
 
-def export(
-    recipe: Recipe,
-    device: DeviceProfile,
-    teacher: Path,
-    data: Path,
-    student: Path,
-    out: Path,
-    progress: Progress,
-) -> dict[str, Any]:
+def export(job: Job) -> dict[str, Any]:
     """Writes the efficient graph, the dense graph of the same teacher, and their golden arrays.
 
-    What of their attention the runtime has as one operator is also written with that: which is faster is measured.
+    Also exports each form with the runtime's fused attention operators; the faster one ships.
     """
     from edgeattn.attention.dense import FUSED
     from edgeattn.convert import convert, find_layers, variants
@@ -46,11 +37,12 @@ def export(
     from edgeattn.models.student import load_student
     from edgeattn.models.teacher import load_teacher
 
+    recipe, device, teacher, out = job.recipe, job.device, job.path("teacher"), job.out
     task = make_task(recipe, teacher)
-    evaluation = load(data / "eval.npz")
+    evaluation = load(job.path("data") / "eval.npz")
     example = task.example(evaluation)
     opset = opset_of(recipe, device)
-    efficient = load_student(student, task.auto_model, example)
+    efficient = load_student(job.path("distill"), task.auto_model, example)
     dense = load_teacher(teacher, task, extend_positions=positions(recipe))
     models = {"student": efficient, "teacher": dense}
     outputs = {who: task.run(task.exportable(model), evaluation) for who, model in models.items()}
@@ -68,7 +60,7 @@ def export(
     }
     facts: dict[str, Any] = {"opset": opset, "graphs": {}, "max_length": limit, "sequence": task.has_sequence}
     for done, (name, (model, operators)) in enumerate(forms.items()):
-        progress.update(done, len(forms), graph=name)
+        job.progress.update(done, len(forms), graph=name)
         graph, manifest = to_onnx(
             task.exportable(model), example, task.dynamic_dims(),
             opset=opset, max_length=limit, operators=operators,
@@ -88,29 +80,23 @@ def export(
     return {**facts, "note": f"opset {opset}, {nodes} nodes"}
 
 
-def build(
-    recipe: Recipe,
-    device: DeviceProfile,
-    graphs: Path,
-    facts: dict[str, Any],
-    out: Path,
-    work: Path,
-    progress: Progress,
-) -> dict[str, Any]:
+def build(job: Job) -> dict[str, Any]:
     """Quantizes and builds every form of both models, measures them, and keeps the best right one of each."""
     from edgeattn.bench.inputs import bench_feeds
     from edgeattn.export.buckets import fix_length
     from edgeattn.quantize import Candidate, choose, quantize
 
+    recipe, device, graphs, out = job.recipe, job.device, job.path("export"), job.out
+    facts = job.facts("export")
     runtime = supported(device).name
     precisions = precisions_of(recipe, device)
     inputs = tuple(TensorSpec.model_validate_json(text) for text in facts["inputs"])
     evaluation = load(graphs / "eval.npz")
     task = task_spec(recipe, evaluation)
-    spec = bench_spec(recipe, sequence=facts["sequence"], limit=facts["max_length"])
-    longest = max(spec.lengths) if spec.lengths else None
-    feeds = bench_feeds(inputs, evaluation, length=longest, batch_size=spec.batch_size, count=4)
-    work = work / "candidates"
+    lengths = bench_lengths(recipe, sequence=facts["sequence"], limit=facts["max_length"])
+    longest, batch_size = max(lengths) if lengths else None, recipe.bench.batch_size
+    feeds = bench_feeds(inputs, evaluation, length=longest, batch_size=batch_size, count=4)
+    work = job.work / "candidates"
     shutil.rmtree(work, ignore_errors=True)  # of a run that was killed
     why: dict[str, Any] = {}
     for side in ("efficient", "dense"):
@@ -119,7 +105,7 @@ def build(
         wanted = [(form, precision) for form in forms for precision in precisions]
         for done, (form, precision) in enumerate(wanted):
             name = f"{form} {precision}"
-            progress.update(done, len(wanted), building=name)
+            job.progress.update(done, len(wanted), building=name)
             folder = work / name.replace(" ", "-")
             folder.mkdir(parents=True)
             graph = folder / ("model.onnx" if side == "efficient" else "dense.onnx")
@@ -134,16 +120,24 @@ def build(
             prefer=recipe.quantize.prefer, what=side,
         )  # fmt: skip
         why[side]["precision"] = chosen.precision
-        shutil.copytree(chosen.root, out, dirs_exist_ok=True)
+        _move(chosen.root, out)
         if recipe.export.buckets:
             graph = out / ("model.onnx" if side == "efficient" else "dense.onnx")
             buckets = {length: f"{graph.stem}-{length}.onnx" for length in recipe.export.buckets}
             for length, name in buckets.items():
                 fix_length(graph, out / name, length)
             RUNTIMES[runtime].add_buckets(out / "engine" / side, buckets)
-    why["measured_at"] = {"length": longest, "batch_size": spec.batch_size}
+    why["measured_at"] = {"length": longest, "batch_size": batch_size}
     shutil.rmtree(work)
     return {"runtime": runtime, "choice": why, "note": why["efficient"]["because"]}
+
+
+def _move(folder: Path, to: Path) -> None:
+    """Moves the files of `folder` into `to`, which is on the same file system."""
+    for file in [path for path in folder.rglob("*") if path.is_file()]:
+        target = to / file.relative_to(folder)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        file.replace(target)
 
 
 def forms_of(side: str, operators: frozenset[str]) -> Iterator[tuple[str, frozenset[str]]]:

@@ -1,4 +1,4 @@
-"""The stages that make and prove a bundle: bundle, verify, bench."""
+"""The stages that make, check and time a bundle: bundle, verify, bench."""
 
 from __future__ import annotations
 
@@ -9,32 +9,26 @@ from pathlib import Path
 from typing import Any
 
 from edgeattn.bundle import Bundle, EngineRef, Manifest, TensorSpec, write
-from edgeattn.devices import DeviceProfile
 from edgeattn.errors import VerificationError
-from edgeattn.progress import Progress
-from edgeattn.recipe.schema import Recipe
-from edgeattn.stage import versions
+from edgeattn.recipe import to_document
+from edgeattn.stage import Job, versions
 from edgeattn.stages.evidence import bench_spec, load, task_spec
-from edgeattn.store import Artifact, sha256_file, write_json
+from edgeattn.store import copy_folder, sha256_file, write_json
+
+# The packages whose versions a bundle names.
+NAMED_LIBRARIES = ("torch", "transformers", "onnx", "onnxscript", "onnxruntime")
 
 
-def assemble(
-    recipe: Recipe,
-    document: dict[str, Any],
-    device: DeviceProfile,
-    teacher: Artifact,
-    student: Artifact,
-    trained: Artifact,
-    graphs: Artifact,
-    engines: Artifact,
-    out: Path,
-) -> dict[str, Any]:
-    """Lays the bundle's folder out and writes its manifest."""
-    for file in graphs.path.iterdir():
+def assemble(job: Job) -> dict[str, Any]:
+    """Fills the bundle's folder and writes its manifest."""
+    recipe, out = job.recipe, job.out
+    graphs, engines = job.path("export"), job.path("build")
+    for file in graphs.iterdir():
         if ".onnx" not in file.name:
             shutil.copyfile(file, out / file.name)
-    shutil.copytree(engines.path, out, dirs_exist_ok=True)
-    runtime, choice = engines.meta["runtime"], engines.meta["choice"]
+    copy_folder(engines, out)
+    facts, choice = job.facts("export"), job.facts("build")["choice"]
+    runtime = job.facts("build")["runtime"]
     references = {
         side: EngineRef(runtime=runtime, path=f"engine/{side}", graph=graph, precision=choice[side]["precision"])
         for side, graph in (("efficient", "model.onnx"), ("dense", "dense.onnx"))
@@ -43,26 +37,26 @@ def assemble(
         name=recipe.name,
         description=recipe.description,
         created_utc=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        recipe=document,
-        plan=student.meta["plan"],
-        target=device.model_dump(mode="json"),
-        inputs=tuple(TensorSpec.model_validate_json(text) for text in graphs.meta["inputs"]),
-        outputs=tuple(TensorSpec.model_validate_json(text) for text in graphs.meta["outputs"]),
-        task=task_spec(recipe, load(graphs.path / "eval.npz")),
-        bench=bench_spec(recipe, sequence=graphs.meta["sequence"], limit=graphs.meta["max_length"]),
+        recipe=to_document(recipe),
+        plan=job.facts("convert")["plan"],
+        target=job.device.model_dump(mode="json"),
+        inputs=tuple(TensorSpec.model_validate_json(text) for text in facts["inputs"]),
+        outputs=tuple(TensorSpec.model_validate_json(text) for text in facts["outputs"]),
+        task=task_spec(recipe, load(graphs / "eval.npz")),
+        bench=bench_spec(recipe, sequence=facts["sequence"], limit=facts["max_length"]),
         engines=references,
         provenance={
-            "teacher": sha256_file(teacher.path / "model.safetensors"),
-            "student": sha256_file(trained.path / "model.safetensors"),
+            "teacher": sha256_file(job.path("teacher") / "model.safetensors"),
+            "student": sha256_file(job.path("distill") / "model.safetensors"),
             "graph": sha256_file(out / "model.onnx"),
             "engine": sha256_file(out / "engine" / "efficient" / "engine.json"),
         },
-        libraries=versions("torch", "transformers", "onnx", "onnxscript", "onnxruntime"),
+        libraries=versions(*NAMED_LIBRARIES),
         choice={
             **choice,
-            "distill": trained.meta["phases"],
-            "untrained": student.meta["scores"],
-            "student": graphs.meta["scores"],
+            "distill": job.facts("distill")["phases"],
+            "untrained": job.facts("convert")["scores"],
+            "student": facts["scores"],
         },
     )
     bundle = write(out, manifest)
@@ -70,38 +64,43 @@ def assemble(
     return {"note": f"{len(bundle.manifest.files)} files, {size / 1e6:.0f} MB"}
 
 
-def verify(bundle: Path, out: Path) -> dict[str, Any]:
+def verify(job: Job) -> dict[str, Any]:
     """Checks the built engine against student and teacher. Raises VerificationError where it fails."""
     from edgeattn.bench.accuracy import check
 
-    document = check(Bundle.open(bundle))
+    document = check(Bundle.open(job.path("bundle")))
     if not document["passed"]:
         raise VerificationError(
             "; ".join(document["reasons"]),
             where="verify",
             fix="distil for more steps, or lower accept.of_teacher",
         )
-    write_json(out / "verify.json", document)
-    shown = [f"{name} {facts['value']:.4f}" for name, facts in document["metrics"].items() if facts["value"]]
+    write_json(job.out / "verify.json", document)
+    shown = [
+        f"{name} {facts['value']:.4f}" for name, facts in document["metrics"].items() if facts["value"] is not None
+    ]
     return {"note": ", ".join(shown)}
 
 
-def bench(bundle: Path, out: Path, work: Path, progress: Progress) -> dict[str, Any]:
+def bench(job: Job) -> dict[str, Any]:
     """Times the dense and the efficient engine side by side."""
     from edgeattn.bench.protocol import Protocol
     from edgeattn.bench.session import run
     from edgeattn.report.text import length, verdict
 
-    copy = work / "bundle"
+    copy = job.work / "bundle"  # the results are recorded in it
     shutil.rmtree(copy, ignore_errors=True)  # of a run that was killed
-    shutil.copytree(bundle, copy)
-    document = run(Bundle.open(copy), protocol=Protocol.quick(), progress=progress)
-    write_json(out / "bench.json", document)
+    copy_folder(job.path("bundle"), copy)
+    document = run(Bundle.open(copy), protocol=Protocol.quick(), progress=job.progress)
+    write_json(job.out / "bench.json", document)
     shown = [f"{length(cell)} tokens: {verdict(cell['speedup'])}" for cell in document["cells"]]
     return {"note": ", ".join(shown).replace("- tokens: ", "")}
 
 
 def record(bundle: Bundle, verified: Path, timed: Path) -> None:
-    """Puts the evidence of the stages verify and bench into the bundle."""
+    """Puts the results of the stages verify and bench into the bundle, and the report."""
+    from edgeattn.report.html import refresh
+
     bundle.record("verify.json", json.loads((verified / "verify.json").read_text()))
     bundle.record("bench.json", json.loads((timed / "bench.json").read_text()))
+    refresh(bundle)

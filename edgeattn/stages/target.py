@@ -1,28 +1,11 @@
-"""What of the target decides how graphs are written and built."""
+"""What the target decides: the opset of the graphs and the precisions that are tried."""
 
 from __future__ import annotations
 
-from typing import Any
-
-from edgeattn.devices import DeviceProfile, RuntimeSupport
-from edgeattn.errors import DeviceError, RecipeError
+from edgeattn.devices import DeviceProfile
+from edgeattn.errors import RecipeError
 from edgeattn.recipe.schema import Recipe
-from edgeattn.runtimes import RUNTIMES
-
-
-def supported(device: DeviceProfile) -> RuntimeSupport:
-    """What the device says of its first runtime that is installed here. Raises DeviceError where none is."""
-    for support in device.runtimes:
-        if support.name in RUNTIMES and RUNTIMES[support.name].version() is not None:
-            return support
-    names = " or ".join(support.name for support in device.runtimes)
-    raise DeviceError(f"no runtime for {device.name}: it needs {names}", fix="run `edgeattn doctor`")
-
-
-def lowering(device: DeviceProfile) -> dict[str, Any]:
-    """What of the target decides how graphs are written: its runtime and opsets. Raises DeviceError for none."""
-    support = supported(device)
-    return {"runtime": support.name, "opset": list(support.opset)}
+from edgeattn.target import supported
 
 
 def opset_of(recipe: Recipe, device: DeviceProfile) -> int:
