@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from packaging.version import Version
 
-from edgeattn.devices import DeviceProfile, RuntimeSupport
+from edgeattn.devices import DeviceProfile, RuntimeSupport, probe_cpu
 from edgeattn.errors import DeviceError
 from edgeattn.runtimes import RUNTIMES
 
@@ -14,7 +14,8 @@ def require_here(device: DeviceProfile, *, where: str, fix: str) -> None:
 
     where, fix: the place of the device's name, and what to do instead.
     """
-    if not device.probe:
+    # A profile that probes may state another processor, or have been read on another machine.
+    if not device.probe or device.cpu != probe_cpu():
         raise DeviceError(f"{device.name} is another device than this machine", where=where, fix=fix)
 
 

@@ -77,7 +77,7 @@ def test_its_licence_is_the_whole_text(wheel: Path) -> None:
 def test_the_device_half_asks_for_little(metadata: Message) -> None:
     required = [text for text in metadata.get_all("Requires-Dist", []) if "extra ==" not in text]
     names = {re.split(r"[^\w-]", text)[0].lower() for text in required}
-    assert names == {"click", "numpy", "psutil", "pydantic", "pyyaml", "rich"}
+    assert names == {"click", "numpy", "packaging", "psutil", "pydantic", "pyyaml", "rich"}
 
 
 def test_commands_find_their_files_in_the_wheel(wheel: Path, tmp_path: Path) -> None:

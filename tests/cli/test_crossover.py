@@ -87,7 +87,10 @@ def test_another_device_is_to_be_measured_on_itself(
     (tmp_path / "board.yaml").write_text("schema: 1\nextends: cpu\ndescription: A board\ncpu: {model: Another}\n")
     monkeypatch.setattr("edgeattn.devices.load.shipped", lambda _kind: tmp_path)
     assert run([*SMALL, "--target", "board"]) == 4
-    assert "board is not this machine, and a crossover is measured on the device itself" in capsys.readouterr().err
+    assert (
+        "error: --target: board is another device than this machine\n"
+        "  fix: run `edgeattn crossover --target cpu` on that device"
+    ) in capsys.readouterr().err
 
 
 def test_a_file_is_no_folder_to_write_to(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
