@@ -208,7 +208,6 @@ def test_an_impossible_floor_ends_with_1_and_no_bundle(compiled, tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("metric: teacher_agreement", "metric: spearman", "'spearman' is no metric that this task and data have"),
         ("bench: {pairs: 3}", "bench: {lengths: [64]}", "the model has no sequence input"),
         ("quantize:", "export: {opset: 26}\nquantize:", "opset 26 is not one that cpu runs"),
     ],
