@@ -1,4 +1,4 @@
-"""`edgeattn recipes`: list, show, check and begin recipes."""
+"""`edgeattn recipes`: list, show, check and create recipes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _TASKS = ("text-embedding", "image-classification")
 @common_options
 @click.pass_context
 def command(ctx: click.Context, as_json: bool) -> None:
-    """List the recipes that ship with edgeattn; show, check or begin one."""
+    """List the recipes that ship with edgeattn; show, check or create one."""
     if ctx.invoked_subcommand is not None:
         return
     from edgeattn.recipe.reader import read_yaml, shipped_recipes
@@ -45,22 +45,36 @@ def show(name: str, as_json: bool) -> None:
     emit(document, as_json, lambda: click.echo(plain(text, lines=True), nl=False))
 
 
-@command.command("check", short_help="Say whether a recipe is valid.")
+@command.command("check", short_help="Say whether a recipe can be compiled.")
 @click.argument("recipe")
+@click.option(
+    "--target", default="cpu", show_default=True, metavar="NAME", help="A device that `edgeattn devices` lists."
+)
 @common_options
-def check(recipe: str, as_json: bool) -> None:
-    """Say whether RECIPE (a file, or a shipped recipe's name) is valid; nothing is built.
+def check(recipe: str, target: str, as_json: bool) -> None:
+    """Say whether RECIPE (a file, or a shipped recipe's name) can be compiled for a target; nothing is written.
 
-    With --json, prints the recipe with all its defaults.
+    Lists every mistake in the recipe, its data and its model with line and remedy, as `edgeattn compile` does before
+    it begins. Nothing is downloaded; what could not be checked is listed. With --json, prints the recipe with all its
+    defaults.
     """
+    from edgeattn.devices import load_device
     from edgeattn.recipe.reader import load_recipe, to_document
 
-    loaded = load_recipe(recipe)
-    emit(
-        {"valid": True, "file": str(loaded.file), "recipe": to_document(loaded.recipe)},
-        as_json,
-        lambda: click.echo(plain(f"{loaded.file}: the recipe {loaded.recipe.name} is valid")),
-    )
+    device, loaded = load_device(target), load_recipe(recipe)
+    from edgeattn.preflight import preflight  # after the reader, whose errors need none of its libraries
+
+    facts = preflight(loaded.recipe, loaded.root, loaded.positions, device)
+    document = {
+        "valid": True, "file": str(loaded.file), "target": target, **facts, "recipe": to_document(loaded.recipe)
+    }  # fmt: skip
+
+    def human() -> None:
+        click.echo(plain(f"{loaded.file}: the recipe {loaded.recipe.name} is valid for {target}"))
+        for missing in facts["unchecked"]:
+            click.echo(plain(f"not checked: {missing}"))
+
+    emit(document, as_json, human)
 
 
 @command.command("schema", short_help="Print the JSON Schema of recipes, for an editor.")

@@ -34,6 +34,21 @@ def locate(spec: PretrainedModel, root: Path) -> Path:
     return inside(root, spec.source)
 
 
+def cached(spec: PretrainedModel, root: Path) -> Path | None:
+    """As `locate`, but nothing is downloaded: None for a hub model whose weights are not in the hub's cache."""
+    if not spec.source.startswith("hub:"):
+        return locate(spec, root)
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        name = spec.source.removeprefix("hub:")
+        folder = Path(snapshot_download(name, revision=spec.revision, local_files_only=True))
+        return folder if any(folder.glob("*.safetensors")) else None
+    except LocalEntryNotFoundError:
+        return None
+
+
 def _download(name: str, revision: str | None) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError

@@ -1,0 +1,290 @@
+"""Finds what a compile of a recipe would refuse, before anything is copied, hashed or trained.
+
+`edgeattn recipes check` and the first stage of `edgeattn compile` are this one check. The recipe's own reader has
+checked the keys; here they meet the target, the data and the model. Every finding has file, line, key and remedy.
+"""
+
+from __future__ import annotations
+
+import copy
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from transformers import PreTrainedModel
+
+from edgeattn.bundle import check_replaceable
+from edgeattn.convert import convert, find_layers, make_plan
+from edgeattn.convert.probe import run_once
+from edgeattn.data.load import load_rows
+from edgeattn.data.rows import Rows
+from edgeattn.devices import DeviceProfile
+from edgeattn.errors import BundleError, InputError, ModelError, RecipeError, ResourceError
+from edgeattn.metrics import score
+from edgeattn.models.checks import check_files
+from edgeattn.models.example import example_inputs
+from edgeattn.models.locate import cached, locate
+from edgeattn.models.new import new_vit
+from edgeattn.models.positions import extend_positions, token_limit
+from edgeattn.models.teacher import load_teacher
+from edgeattn.recipe import Recipe
+from edgeattn.recipe.schema import ImageClassification, LayerRule, NewViT, PretrainedModel, Source
+from edgeattn.registry import did_you_mean
+from edgeattn.stages.target import opset_of, precisions_of
+from edgeattn.tasks import TASKS, Samples, Task
+from edgeattn.validation import Finding, combined, key_text
+from edgeattn.yamlfile import Place, Positions
+
+
+@dataclass
+class _Findings:
+    """Collects what is wrong, with its place in the recipe, to raise it as one error."""
+
+    positions: Positions
+    found: list[Finding] = field(default_factory=list)
+    kinds: set[type[InputError]] = field(default_factory=set)
+
+    def add(self, place: Place, error: InputError) -> None:
+        key = key_text(place)
+        fact = error.fact if error.where in (None, key) else f"{error.where}: {error.fact}"
+        self.found.append(Finding(self.positions.where(place), key, fact, error.fix))
+        self.kinds.add(type(error))
+
+    @contextmanager
+    def at(self, *place: str | int) -> Iterator[None]:
+        """Notes an InputError that is raised inside; what follows the block still runs."""
+        try:
+            yield
+        except InputError as error:
+            self.add(place, error)
+
+    def done(self) -> None:
+        """Raise all findings as one error, if there are any."""
+        if self.found:
+            kind = self.kinds.pop() if len(self.kinds) == 1 else InputError
+            raise combined(self.found, self.positions, kind)
+
+
+def preflight(
+    recipe: Recipe, root: Path, positions: Positions, device: DeviceProfile, *, download: bool = False
+) -> dict[str, Any]:
+    """Check `recipe`, whose files lie in `root`, against the target, its data and its model.
+
+    download: fetch data and a model from the hub. Without, what is not in the hub's cache is not checked.
+    Returns {layers, tokens, train, eval, unchecked}: attention layers, the most tokens the model takes (None: no
+    limit), samples, and what was not checked; a number that is not known is None. Raises one InputError with all
+    findings, and DeviceError for what this machine lacks.
+    """
+    findings = _Findings(positions)
+    with findings.at("export", "opset"):
+        opset_of(recipe, device)
+    with findings.at("quantize", "precisions"):
+        precisions_of(recipe, device)
+    unchecked: list[str] = []
+    folder = _folder(findings, recipe, root, unchecked, download=download)
+    # A task reads its teacher's folder for a tokenizer only; a new teacher has none.
+    task = TASKS[recipe.task.kind](recipe.task, folder or root)
+    train = _rows(findings, recipe.data.train, root, unchecked, "train", download=download)
+    held_out = _rows(findings, recipe.data.eval, root, unchecked, "eval", download=download)
+    sound = []
+    for part, rows in (("train", train), ("eval", held_out)):
+        with findings.at("data", part, "source"):
+            if rows is not None:
+                task.read(rows, held_out=part == "eval")
+                sound.append(part)
+    samples: Samples | None = None
+    if held_out is not None and "eval" in sound and (folder or isinstance(recipe.model, NewViT)):
+        with findings.at("model", "source"):
+            samples = task.encode(held_out, held_out=True)
+    if samples is not None:
+        _check_metrics(findings, recipe, task, samples)
+    _check_sequence(findings, recipe, task)
+    layers = tokens = None
+    if folder or isinstance(recipe.model, NewViT):
+        layers, tokens = _check_model(findings, recipe, task, folder, samples)
+    findings.done()
+    count = {"train": train, "eval": held_out}
+    return {
+        "layers": layers,
+        "tokens": tokens,
+        **{part: None if rows is None else len(rows) for part, rows in count.items()},
+        "unchecked": unchecked,
+    }
+
+
+def check_out(out: Path) -> None:
+    """Raise BundleError where `out` is something else than a bundle, ResourceError where it cannot be written."""
+    check_replaceable(out)
+    fix = "choose another --out"
+    parent = next(folder for folder in out.absolute().parents if folder.exists())
+    if not parent.is_dir():
+        raise BundleError(f"{parent} is not a folder", where=str(out), fix=fix)
+    try:
+        with tempfile.TemporaryDirectory(prefix=".edgeattn-", dir=parent):
+            pass
+    except OSError as error:
+        raise ResourceError(f"cannot be written: {error.strerror}", where=str(out), fix=fix) from error
+
+
+def _folder(findings: _Findings, recipe: Recipe, root: Path, unchecked: list[str], *, download: bool) -> Path | None:
+    """The folder of a pretrained teacher, its files checked; None for a new teacher and where there is no such."""
+    if not isinstance(recipe.model, PretrainedModel):
+        return None
+    with findings.at("model", "source"):
+        folder = locate(recipe.model, root) if download else cached(recipe.model, root)
+        if folder is None:
+            unchecked.append(f"{recipe.model.source} is not in the hub's cache: its layers, positions and tokenizer")
+            return None
+        check_files(folder)
+        return folder
+    return None
+
+
+def _rows(
+    findings: _Findings, source: Source, root: Path, unchecked: list[str], part: str, *, download: bool
+) -> Rows | None:
+    if source.source.startswith("hub:") and not download:
+        unchecked.append(f"{source.source} is not downloaded: columns and values of data.{part}")
+        return None
+    with findings.at("data", part, "source"):
+        return load_rows(source, root)
+    return None
+
+
+def _check_metrics(findings: _Findings, recipe: Recipe, task: Task, samples: Samples) -> None:
+    """Scores random outputs: a metric that fails or has no value for these would fail after the training too."""
+    count = len(samples[task.inputs[0]])
+    outputs, teacher = np.random.default_rng(0).normal(size=(2, count, 8)).astype(np.float32)
+    values: dict[str, float] = {}
+    with findings.at("data", "eval", "source"):
+        values = score(task.kind, {task.output: outputs}, {**samples, f"teacher.{task.output}": teacher})
+    usable = [name for name, value in values.items() if np.isfinite(value)]
+    wanted = recipe.accept.metric or next(iter(values), None)
+    if wanted is None or wanted in usable:
+        return
+    if wanted in values:
+        fact = f"{wanted} has no value on the held-out data: all of its scores are the same"
+    else:
+        fact = f"{wanted} needs pairs with scores, and the held-out data has none"
+    findings.add(("accept", "metric"), RecipeError(fact, fix=did_you_mean(wanted, usable)))
+
+
+def _check_sequence(findings: _Findings, recipe: Recipe, task: Task) -> None:
+    for place in _lengths(recipe) if not task.has_sequence else ():
+        findings.add(place, RecipeError("the model has no sequence input", fix="remove it"))
+
+
+def _lengths(recipe: Recipe) -> dict[Place, int]:
+    """place -> the most tokens that the recipe asks the model to take there."""
+    lengths: dict[Place, Sequence[int] | None] = {
+        ("bench", "lengths"): recipe.bench.lengths,
+        ("export", "buckets"): recipe.export.buckets,
+    }
+    if isinstance(limit := getattr(recipe.task, "max_length", None), int):
+        lengths["task", "max_length"] = (limit,)
+    if recipe.distill and recipe.distill.max_length:
+        lengths["distill", "max_length"] = (recipe.distill.max_length,)
+    return {place: max(values) for place, values in lengths.items() if values}
+
+
+def _check_model(
+    findings: _Findings, recipe: Recipe, task: Task, folder: Path | None, samples: Samples | None
+) -> tuple[int | None, int | None]:
+    """Converts a model like the teacher, untrained if it is new. Returns its attention layers and token limit."""
+    model: PreTrainedModel | None = None
+    if isinstance(recipe.model, NewViT):
+        assert isinstance(recipe.task, ImageClassification)  # the reader refuses another task
+        model = new_vit(recipe.model, recipe.task)
+    elif folder is not None:
+        with findings.at("model", "source"):
+            model = load_teacher(folder, task)
+        if model is not None and recipe.model.extend_positions:
+            with findings.at("model", "extend_positions"):
+                extend_positions(model, recipe.model.extend_positions)
+    if model is None:
+        return None, None
+    limit = token_limit(model) if task.has_sequence else None
+    for place, tokens in _lengths(recipe).items():
+        if limit is not None and tokens > limit:
+            fact = f"{tokens} tokens are more than the {limit} that the model takes"
+            findings.add(place, RecipeError(fact, fix="use at most that many, or model.extend_positions"))
+    before = len(findings.found)
+    if samples is not None:
+        _check_fit(findings, recipe, model, samples)
+    if len(findings.found) > before:
+        samples = None  # the model does not run on them
+    layers: int | None = None
+    with findings.at("model", "source"):
+        example = _example(task, model, samples, limit)
+        layers = len(find_layers(model, example))
+    if layers is not None:
+        _check_rules(findings, recipe, model, example, layers)
+    return layers, limit
+
+
+def _check_fit(findings: _Findings, recipe: Recipe, model: PreTrainedModel, samples: Samples) -> None:
+    """Notes images, tokens and classes of the data that are not those of the model."""
+    if isinstance(recipe.model, NewViT):
+        spec, (channels, height, width) = recipe.model, samples["pixel_values"].shape[1:]
+        if channels != spec.channels:
+            fact = f"{spec.channels} channels, and the images have {channels}"
+            findings.add(("model", "channels"), RecipeError(fact, fix=f"use {channels}"))
+        if (height, width) != (spec.image_size, spec.image_size):
+            fact = f"{spec.image_size} x {spec.image_size} pixels, and the images have {height} x {width}"
+            fix = f"use {height}" if height == width else "give square images"
+            findings.add(("model", "image_size"), RecipeError(fact, fix=fix))
+    elif isinstance(recipe.task, ImageClassification) and model.config.num_labels != recipe.task.labels:
+        fact = f"{recipe.task.labels} labels, and the model has {model.config.num_labels}"
+        findings.add(("task", "labels"), RecipeError(fact, fix=f"use {model.config.num_labels}"))
+    if "input_ids" in samples:
+        tokens, known = int(samples["input_ids"].max()) + 1, model.get_input_embeddings().weight.shape[0]
+        if tokens > known:
+            fact = f"its tokenizer gives the token {tokens - 1}, and the model has {known} tokens"
+            fix = "give the tokenizer that the model was trained with"
+            findings.add(("model", "source"), ModelError(fact, fix=fix))
+
+
+def _example(task: Task, model: PreTrainedModel, samples: Samples | None, limit: int | None) -> dict[str, Any]:
+    """Two samples; made up where the data cannot be used."""
+    if samples is not None:
+        example = task.example(samples)
+    else:
+        found = example_inputs(model, batch_size=2)
+        example = {name: found[name] for name in task.inputs}
+    return {name: x[:, :limit] for name, x in example.items()} if limit else example
+
+
+def _check_rules(
+    findings: _Findings, recipe: Recipe, model: PreTrainedModel, example: dict[str, Any], layers: int
+) -> None:
+    """Converts a copy of the model as the recipe says, and runs it."""
+    rules: list[tuple[str, int, LayerRule]] = [("attention", *each) for each in enumerate(recipe.attention)]
+    rules += [("reduce", *each) for each in enumerate(recipe.reduce)]
+    sound: list[tuple[str, int, LayerRule]] = []
+    for key, position, rule in rules:
+        absent = [str(layer) for layer in rule.indices(layers) if layer >= layers]
+        if absent:
+            which = f"layer {absent[0]} does" if len(absent) == 1 else f"layers {', '.join(absent)} do"
+            fact = f"{which} not exist: the model has {layers} attention layers, 0 to {layers - 1}"
+            findings.add((key, position, "layers"), RecipeError(fact, fix=f"name layers up to {layers - 1}"))
+        else:
+            sound.append((key, position, rule))
+
+    def converted(*chosen: tuple[str, int, LayerRule]) -> None:
+        attention, reduce = ([rule for key, _, rule in chosen if key == kind] for kind in ("attention", "reduce"))
+        changed = convert(copy.deepcopy(model), make_plan(attention, reduce, layers), example)
+        run_once(changed, example, what="two samples after the conversion", fix="choose other options or layers")
+
+    try:
+        converted(*sound)
+    except InputError as error:
+        before = len(findings.found)
+        for each in sound:  # which of them is it?
+            with findings.at(*each[:2]):
+                converted(each)
+        if len(findings.found) == before:
+            findings.add(("reduce" if recipe.reduce else "attention",), error)
