@@ -60,6 +60,16 @@ def attended(key_mask: Tensor | None, index: Tensor, length: int) -> Tensor:
     return exists & key_mask.index_select(1, _inside(index, length)).unflatten(1, index.shape)
 
 
+def take_pairs(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """x: [B, H, N, M], rows: [blocks, n], columns: [blocks, m] -> [B, H, blocks, n, m].
+
+    As `take`: some pair's entry where a row or a column is no token.
+    """
+    n, m = x.shape[2:]
+    pairs = rows.clamp(min=0).clamp(max=n - 1)[:, :, None] * m + columns.clamp(min=0).clamp(max=m - 1)[:, None]
+    return x.flatten(2).index_select(2, pairs.flatten()).unflatten(2, pairs.shape)
+
+
 def _inside(index: Tensor, length: int) -> Tensor:
     return index.flatten().clamp(min=0).clamp(max=length - 1)
 
@@ -74,6 +84,14 @@ def band(size: int, before: int, after: int, device: torch.device) -> Tensor:
 def hidden(seen: Tensor) -> Tensor:
     """The term that keeps scores which are not `seen` out of a softmax, fp32. Two of them may be added."""
     return torch.where(seen, 0.0, lowest(torch.float32))
+
+
+def where_seen(bias: Tensor, seen: Tensor) -> Tensor:
+    """The bias where a key is `seen`, and elsewhere less than any bias, fp32: for `mix`.
+
+    Twice `lowest`, because a bias may hide keys too: a row that sees only such keys must not see others through a tie.
+    """
+    return torch.where(seen, bias.to(torch.promote_types(bias.dtype, torch.float32)), 2 * lowest(torch.float32))
 
 
 def first_attended(key_mask: Tensor | None, length: int, device: torch.device) -> Tensor:
@@ -114,9 +132,14 @@ def mix(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scaling: float) ->
     return weights.to(v.dtype) @ v
 
 
-def see_all(q: Tensor, k: Tensor, v: Tensor, key_mask: Tensor | None, scaling: float) -> Tensor:
-    """Dense attention of a few queries [B, H, g, D] to all keys. [B, H, g, Dv]"""
-    return mix(q, k, v, None if key_mask is None else hidden(key_mask)[:, None, None], scaling)
+def see_all(
+    q: Tensor, k: Tensor, v: Tensor, key_mask: Tensor | None, scaling: float, bias: Tensor | None = None
+) -> Tensor:
+    """Dense attention of a few queries [B, H, g, D] to all keys, bias: [B or 1, H or 1, g, N]. [B, H, g, Dv]"""
+    if key_mask is not None:
+        seen = key_mask[:, None, None]
+        bias = hidden(seen) if bias is None else where_seen(bias, seen)
+    return mix(q, k, v, bias, scaling)
 
 
 def later_by(x: Tensor, by: int) -> Tensor:

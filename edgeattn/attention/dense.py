@@ -68,14 +68,19 @@ class Dense(Variant):
     Options = VariantOptions
     causal = True
     cross = True
+    biased = True
     source = "Vaswani et al. 2017, Attention Is All You Need, equation 1"
 
     @property
     def operators(self) -> frozenset[str]:
         return frozenset({FUSED})
 
-    def reference(self, q: Tensor, k: Tensor, v: Tensor, key_mask: Tensor | None = None) -> Tensor:
+    def reference(
+        self, q: Tensor, k: Tensor, v: Tensor, key_mask: Tensor | None = None, bias: Tensor | None = None
+    ) -> Tensor:
         scores = q.float() @ k.float().transpose(-1, -2) * self.shape.scaling
+        if bias is not None:
+            scores = scores + bias.float()
         lowest = torch.finfo(scores.dtype).min
         if key_mask is not None:
             scores = scores.masked_fill(~key_mask[:, None, None, :], lowest)
@@ -84,8 +89,10 @@ class Dense(Variant):
             scores = scores.masked_fill(future, lowest)
         return scores.softmax(-1) @ v.float()
 
-    def forward(self, q: Tensor, k: Tensor, v: Tensor, key_mask: Tensor | None = None) -> Tensor:
-        return dense_attention(q, k, v, key_mask, self.shape.scaling, causal=self.shape.causal)
+    def forward(
+        self, q: Tensor, k: Tensor, v: Tensor, key_mask: Tensor | None = None, bias: Tensor | None = None
+    ) -> Tensor:
+        return dense_attention(q, k, v, key_mask, self.shape.scaling, causal=self.shape.causal, bias=bias)
 
     @classmethod
     def cost(cls, options: VariantOptions, length: int, shape: Shape) -> Cost:

@@ -20,6 +20,8 @@ from edgeattn.attention.blocks import (
     pick,
     see_all,
     take,
+    take_pairs,
+    where_seen,
 )
 from edgeattn.attention.variant import Cost, Shape, State, Variant, VariantOptions
 
@@ -55,6 +57,7 @@ class SlidingWindow(Variant):
         "sinks from Xiao et al. 2023, StreamingLLM (arXiv 2309.17453), section 3.2"
     )
     causal = True
+    biased = True
     options: SlidingWindowOptions
 
     @property
@@ -68,7 +71,9 @@ class SlidingWindow(Variant):
         window = self.options.window
         return (window - 1, 0) if self.shape.causal else (window // 2, window // 2)
 
-    def reference(self, q: Tensor, k: Tensor, v: Tensor, key_mask: Tensor | None = None) -> Tensor:
+    def reference(
+        self, q: Tensor, k: Tensor, v: Tensor, key_mask: Tensor | None = None, bias: Tensor | None = None
+    ) -> Tensor:
         n, (before, after) = q.shape[-2], self._reach
         index = torch.arange(n, device=q.device)
         age = index[:, None] - index
@@ -80,9 +85,13 @@ class SlidingWindow(Variant):
         if key_mask is not None:
             seen = seen & key_mask[:, None, None, :]
         scores = q.float() @ k.float().mT * self.shape.scaling
+        if bias is not None:
+            scores = scores + bias.float()
         return scores.masked_fill(~seen, torch.finfo(scores.dtype).min).softmax(-1) @ v.float()
 
-    def forward(self, q: Tensor, k: Tensor, v: Tensor, key_mask: Tensor | None = None) -> Tensor:
+    def forward(
+        self, q: Tensor, k: Tensor, v: Tensor, key_mask: Tensor | None = None, bias: Tensor | None = None
+    ) -> Tensor:
         n, g, (before, after), device = q.shape[2], self.options.global_tokens, self._reach, q.device
         size, scaling = _block(self.options.window), self.shape.scaling
         # g more than there are, so that each leading position, of a short sequence too, has a row of its own below.
@@ -90,7 +99,8 @@ class SlidingWindow(Variant):
         near = around(n + g, size, before, after, device, self.spacing)  # [blocks, M]
         seen, reach = attended(key_mask, near, n), band(size, before, after, device)
         if not g:
-            out = mix(take(q, own), take(k, near), take(v, near), _bias(seen, reach), scaling)
+            added = _added(seen, reach, None if bias is None else take_pairs(bias, own, near))
+            out = mix(take(q, own), take(k, near), take(v, near), added, scaling)
             return join(out, self.spacing)[:, :, :n]
 
         # The leading tokens are further keys of every block, and count there only.
@@ -102,15 +112,22 @@ class SlidingWindow(Variant):
             reach = torch.cat([passed, reach.expand(*passed.shape[:3], -1)], -1)
         else:
             reach = torch.cat([reach.new_ones(size, g), reach], -1)
+        near_bias = None
+        if bias is not None:
+            near_bias = take_pairs(bias, own, near)
+            if key_mask is not None:
+                bias, near_bias = (x.expand(q.shape[0], *x.shape[1:]) for x in (bias, near_bias))
+            near_bias = torch.cat([take(pick(bias.mT, first).mT, own), near_bias], -1)
         keys, values, rows = k, v, first
         if key_mask is not None:  # where they are differs by sequence; copies in front of it are in one place
             keys, values = (torch.cat([pick(x, first), x], 2) for x in (k, v))
             rows, near = torch.arange(g, device=device)[None], near + g
         near = torch.cat([rows.expand(near.shape[0], -1), near], 1)
-        out = mix(take(q, own), take(keys, near), take(values, near), _bias(seen, reach), scaling)
+        out = mix(take(q, own), take(keys, near), take(values, near), _added(seen, reach, near_bias), scaling)
         out = join(out, self.spacing)
         if not self.shape.causal:
-            dense = see_all(pick(q, first), k, v, key_mask, scaling)
+            own_bias = None if bias is None else pick(bias, first)
+            dense = see_all(pick(q, first), k, v, key_mask, scaling, own_bias)
             out = out.scatter(2, first[:, None, :, None].expand(dense.shape), dense)
         return out[:, :, :n]
 
@@ -159,9 +176,12 @@ def _block(window: int) -> int:
     return min(max(window // 2, 32), 128)
 
 
-def _bias(seen: Tensor, reach: Tensor) -> Tensor:
-    """seen: [B or 1, blocks, M], reach: [size, M] or [B or 1, blocks, size, M] -> [B or 1, 1, blocks, size, M].
+def _added(seen: Tensor, reach: Tensor, bias: Tensor | None) -> Tensor:
+    """The term added to the scores, [B or 1, 1 or H, blocks, size, M].
 
-    Made once for all heads, so that nothing of the size of the scores is made beside them.
+    seen: [B or 1, blocks, M]   reach: [size, M] or [B or 1, blocks, size, M]   bias: [B or 1, H or 1, blocks, size, M]
+    Without a bias it is made once for all heads, so that nothing of the size of the scores is made beside them.
     """
+    if bias is not None:
+        return where_seen(bias, (seen[:, :, None] & reach)[:, None])
     return torch.minimum(hidden(seen)[:, :, None], hidden(reach))[:, None]

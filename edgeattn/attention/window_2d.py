@@ -6,7 +6,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from edgeattn.attention.blocks import attended, hidden, mix, pick, see_all, take
+from edgeattn.attention.blocks import attended, hidden, mix, pick, see_all, take, take_pairs, where_seen
 from edgeattn.attention.grid import grid_size
 from edgeattn.attention.variant import Cost, Shape, Variant, VariantOptions
 
@@ -47,9 +47,12 @@ class Window2d(Variant):
     Options = Window2dOptions
     source = "Liu et al. 2021, Swin Transformer (arXiv 2103.14030), section 3.2"
     dynamic_length = False
+    biased = True
     options: Window2dOptions
 
-    def reference(self, q: Tensor, k: Tensor, v: Tensor, key_mask: Tensor | None = None) -> Tensor:
+    def reference(
+        self, q: Tensor, k: Tensor, v: Tensor, key_mask: Tensor | None = None, bias: Tensor | None = None
+    ) -> Tensor:
         n, w, prefix = q.shape[-2], self.options.window, self.options.prefix_tokens
         _, width = grid_size(torch.sym_max(n - prefix, 0), self.options.grid_width)
         patch = torch.arange(n, device=q.device) - prefix
@@ -59,9 +62,13 @@ class Window2d(Variant):
         if key_mask is not None:
             seen = seen & key_mask[:, None, None, :]
         scores = q.float() @ k.float().mT * self.shape.scaling
+        if bias is not None:
+            scores = scores + bias.float()
         return scores.masked_fill(~seen, torch.finfo(scores.dtype).min).softmax(-1) @ v.float()
 
-    def forward(self, q: Tensor, k: Tensor, v: Tensor, key_mask: Tensor | None = None) -> Tensor:
+    def forward(
+        self, q: Tensor, k: Tensor, v: Tensor, key_mask: Tensor | None = None, bias: Tensor | None = None
+    ) -> Tensor:
         n, w, prefix, device = q.shape[2], self.options.window, self.options.prefix_tokens, q.device
         rows, width = grid_size(torch.sym_max(n - prefix, 0), self.options.grid_width)
         cut_off = (w - self.options.shift) % w  # rows of the first windows that lie above the image
@@ -74,12 +81,14 @@ class Window2d(Variant):
 
         leading = torch.arange(prefix, device=device)[None]
         keys = torch.cat([leading.expand(cells.shape[0], -1), cells], 1)
-        bias = hidden(attended(key_mask, keys, n))[:, None, :, None]  # [B or 1, 1, windows, 1, M]
-        out = mix(take(q, cells), take(k, keys), take(v, keys), bias, self.shape.scaling).flatten(2, 3)
+        seen = attended(key_mask, keys, n)[:, None, :, None]  # [B or 1, 1, windows, 1, M]
+        added = hidden(seen) if bias is None else where_seen(take_pairs(bias, cells, keys), seen)
+        out = mix(take(q, cells), take(k, keys), take(v, keys), added, self.shape.scaling).flatten(2, 3)
 
         # Every token finds its row by arithmetic: behind the prefix, window by window.
         if prefix:
-            out = torch.cat([see_all(pick(q, leading), k, v, key_mask, self.shape.scaling), out], 2)
+            added = None if bias is None else pick(bias, leading)
+            out = torch.cat([see_all(pick(q, leading), k, v, key_mask, self.shape.scaling, added), out], 2)
         token = torch.arange(n, device=device)
         y, x = (token - prefix) // width + cut_off, (token - prefix) % width + cut_off
         row = prefix + ((y // w) * across + x // w) * (w * w) + (y % w) * w + x % w

@@ -13,12 +13,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from key_masks import KINDS, key_mask
+from torch import nn
 from torch.fx.experimental import _config as symbolic
 from torch.nn.functional import scaled_dot_product_attention
 
 from edgeattn.attention import ATTENTION, check_options
 from edgeattn.attention.lowering import allow
-from edgeattn.attention.variant import Shape
+from edgeattn.attention.variant import Shape, lowest
 from edgeattn.errors import InputError
 from edgeattn.export.opset import EXPORTED, lower_to_17
 from edgeattn.runtimes import RUNTIMES
@@ -65,6 +66,9 @@ every_cross_case = pytest.mark.parametrize(
     [(name, options) for name, options, causal in CASES if ATTENTION[name].cross and not causal],
     ids=_id,
 )
+every_biased_case = pytest.mark.parametrize(
+    ("name", "options", "causal"), [case for case in CASES if ATTENTION[case[0]].biased], ids=_id
+)
 every_variant = pytest.mark.parametrize("name", list(ATTENTION))
 
 
@@ -86,6 +90,13 @@ def inputs(n, *, b=3, h=2, d=8, dv=None, seed=0, std=1.0, dtype=torch.float32):
         (torch.randn(b, h, n, size, generator=generator, dtype=torch.float64) * std).to(dtype)
         for size in (d, d, dv or d)
     ]
+
+
+def bias_for(n, *, b=1, h=2, seed=0, dtype=torch.float32, hides=False):
+    """[b, h, n, n], as a layer learns it; with `hides` it also keeps blocks of 3 tokens apart."""
+    bias = torch.randn(b, h, n, n, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
+    block = torch.arange(n) // 3
+    return torch.where(block[:, None] == block, bias, lowest(dtype)) if hides else bias
 
 
 def close_on_real(found, expected, mask, tolerance=1e-5):
@@ -118,6 +129,54 @@ def test_forward_is_the_reference_for_any_shape_and_mask(name, causal, data):
     q, k, v = inputs(n, b=b, h=h, d=d, dv=dv, seed=data.draw(st.integers(0, 99)))
     made = variant(name, heads=h, d=d, causal=causal)
     close_on_real(made(q, k, v, mask), made.reference(q, k, v, mask), mask)
+    if made.biased:
+        size = {"b": data.draw(st.sampled_from([1, b])), "h": data.draw(st.sampled_from([1, h]))}
+        bias = bias_for(n, **size, hides=data.draw(st.booleans(), label="hides"))
+        close_on_real(made(q, k, v, mask, bias), made.reference(q, k, v, mask, bias), mask)
+
+
+@every_biased_case
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("hides", [False, True], ids=["learned", "learned and hiding"])
+def test_forward_with_a_bias_is_the_reference(name, options, causal, kind, hides):
+    made = variant(name, options, causal=causal)
+    for n in LENGTHS:
+        q, k, v = inputs(n, dv=5, seed=n)
+        mask = key_mask(kind, 3, n)
+        for b, h in ((1, 1), (1, 2), (3, 1), (3, 2)):
+            bias = bias_for(n, b=b, h=h, seed=n, hides=hides)
+            close_on_real(made(q, k, v, mask, bias), made.reference(q, k, v, mask, bias), mask)
+
+
+@every_biased_case
+def test_a_bias_of_zeros_is_none(name, options, causal):
+    made = variant(name, options, causal=causal)
+    q, k, v = inputs(37)
+    mask = key_mask("right", 3, 37)
+    close_on_real(made(q, k, v, mask, torch.zeros(1, 1, 37, 37)), made(q, k, v, mask), mask)
+
+
+# Options with which a variant sees all of 37 tokens.
+WIDE = {
+    "dense": {},
+    "sliding_window": {"window": 74},
+    "dilated_window": {"window": 74, "dilation": 1},
+    "window_2d": {"window": 6},
+    "block_topk": {"block": 8, "topk": 4},
+}
+
+
+@pytest.mark.parametrize(("name", "causal"), [mode for mode in MODES if ATTENTION[mode[0]].biased], ids=_id)
+@pytest.mark.parametrize("kind", ["none", "right", "left"])
+def test_a_window_as_wide_as_the_text_with_a_bias_is_dense_attention_with_it(name, causal, kind):
+    made = variant(name, WIDE[name], causal=causal)
+    q, k, v = inputs(37, dv=5)
+    mask, bias = key_mask(kind, 3, 37), bias_for(37)
+    seen = torch.ones(37, 37, dtype=torch.bool)
+    seen = seen.tril() if causal else seen
+    seen = seen if mask is None else seen & mask[:, None, None]
+    expected = scaled_dot_product_attention(q, k, v, attn_mask=torch.where(seen, bias, -torch.inf))
+    close_on_real(made(q, k, v, mask, bias), expected, mask)
 
 
 @every_case
@@ -136,8 +195,10 @@ def test_a_fully_padded_row_is_finite_in_half_precision(name, options, causal):
     made = variant(name, options, causal=causal)
     q = torch.full((1, 2, 20, 8), 20.0).half()
     mask = torch.zeros(1, 20, dtype=torch.bool)
+    biases = (bias_for(20, dtype=torch.float16, hides=hides) for hides in (False, True))
     with torch.no_grad():
-        assert torch.isfinite(made(q, -q, q, mask)).all()
+        for more in ((), *((bias,) for bias in biases if made.biased)):
+            assert torch.isfinite(made(q, -q, q, mask, *more)).all()
 
 
 @every_case
@@ -154,6 +215,11 @@ def test_gradients_are_those_of_finite_differences(name, options, causal):
         return made(q, k, v, mask).transpose(1, 2)[mask]
 
     assert torch.autograd.gradcheck(real_outputs, (q, k, v, *made.transfer_parameters()), **step)
+    if made.biased:
+        bias = bias_for(5, h=1, dtype=torch.float64).requires_grad_()
+        assert torch.autograd.gradcheck(
+            lambda q, k, v, bias: made(q, k, v, mask, bias).transpose(1, 2)[mask], (q, k, v, bias), **step
+        )
 
 
 @every_case
@@ -259,20 +325,34 @@ def test_every_head_dimension_works(name, causal, d):
     close_on_real(made(q, k, v, mask), made.reference(q, k, v, mask), mask, 1e-4)
 
 
-def exported(made, dynamic_length=True):
-    batch = torch.export.Dim("batch")
-    axes = {0: batch, **({2: torch.export.Dim("sequence", min=1)} if dynamic_length else {})}
-    key_axes = {0: batch, **({1: axes[2]} if dynamic_length else {})}
+class Both(nn.Module):
+    """A variant without and with a bias: two outputs of one graph, for each export takes seconds."""
+
+    def __init__(self, made):
+        super().__init__()
+        self.made = made
+
+    def forward(self, q, k, v, key_mask, bias):
+        return self.made(q, k, v, key_mask), self.made(q, k, v, key_mask, bias)
+
+
+def exported(made):
+    batch, length = torch.export.Dim("batch"), torch.export.Dim("sequence", min=1)
+    axes, key_axes, pairs = {0: batch, 2: length}, {0: batch, 1: length}, {2: length, 3: length}
+    example = [*inputs(12, b=2), torch.ones(2, 12, dtype=torch.bool)]
+    shapes = [axes, axes, axes, key_axes]
+    if made.biased:
+        made, example, shapes = Both(made), [*example, bias_for(12)], [*shapes, pairs]
     # As the exporter of whole models has it: what is right at other lengths is tested, not proved while tracing.
     with symbolic.patch(backed_size_oblivious=True), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.export.export(
-            made, (*inputs(12, b=2), torch.ones(2, 12, dtype=torch.bool)),
-            dynamic_shapes=[axes, axes, axes, key_axes], prefer_deferred_runtime_asserts_over_guards=True,
-        )  # fmt: skip
+            made, tuple(example), dynamic_shapes=shapes, prefer_deferred_runtime_asserts_over_guards=True
+        )
         graph = torch.onnx.export(
             program, dynamo=True, opset_version=EXPORTED, verbose=False,
-            input_names=["q", "k", "v", "key_mask"], output_names=["out"],
+            input_names=["q", "k", "v", "key_mask", "bias"][: len(example)],
+            output_names=["out", "biased"][: len(example) - 3],
         )  # fmt: skip
     lower_to_17(graph.model)
     file = io.BytesIO()
@@ -301,11 +381,14 @@ def test_exports_to_standard_onnx(name, options, causal):
     for b, n in ((3, 37), (3, 12), (1, 1), (2, 130)):
         q, k, v = inputs(n, b=b)
         mask = key_mask("right", b, n)
-        feeds = {key: x.numpy() for key, x in zip(("q", "k", "v", "key_mask"), (q, k, v, mask), strict=True)}
+        bias = bias_for(n, hides=n == 12)
         taken = {entry.name for entry in session.get_inputs()}
-        (out,) = session.run(["out"], {key: x for key, x in feeds.items() if key in taken})
-        with torch.no_grad():
-            close_on_real(torch.from_numpy(out), made(q, k, v, mask), mask, 1e-4)
+        feeds = {"q": q, "k": k, "v": v, "key_mask": mask, "bias": bias}
+        found = session.run(None, {key: x.numpy() for key, x in feeds.items() if key in taken})
+        assert len(found) == (2 if made.biased else 1)
+        for out, more in zip(found, ((), (bias,)), strict=False):
+            with torch.no_grad():
+                close_on_real(torch.from_numpy(out), made(q, k, v, mask, *more), mask, 1e-4)
 
 
 @every_mode
