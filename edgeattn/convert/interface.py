@@ -46,7 +46,10 @@ def _attention(
     causal = bool(getattr(module, "is_causal", False) if causal is None else causal)
     if (calls := recording()) is not None:
         calls.note_pattern(module, attention_mask, causal, window)
-    causal, window = pattern_of(module, causal, window)
+    if attention_mask is None and not torch.compiler.is_compiling():  # what is causal or windowed is given a mask
+        causal, window = False, None
+    else:
+        causal, window = pattern_of(module, causal, window)
     key_mask, bias = attention_mask, kwargs.get("position_bias")
     if attention_mask is not None and not _is_key_mask(attention_mask):
         # Such a mask is all that tells the model's own attention what is seen, whatever the layer says of itself.
@@ -89,11 +92,10 @@ def _key_mask(
         )
     if attention_mask is not None and start:  # a cache that has dropped what is out of the window
         attention_mask = attention_mask[:, start : start + length]
-    calls = recording()
-    if calls is not None and attention_mask is None and (causal or window is not None):  # one to note the pattern with
+    if attention_mask is None and (causal or window is not None):  # no mask would mean that all is seen
         attention_mask = torch.ones(sizes["batch_size"], length, dtype=torch.bool, device=sizes.get("device"))
     mask = None if attention_mask is None else attention_mask.bool()
-    if calls is not None and mask is not None:
+    if mask is not None and (calls := recording()) is not None:
         mask = mask.view(mask.shape)  # a new object: bool() of a bool mask is the one that other masks are made of
         calls.masks[id(mask)] = mask, causal, window
     return mask

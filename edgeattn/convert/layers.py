@@ -8,6 +8,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from edgeattn.attention.variant import Shape
@@ -50,7 +51,8 @@ class Calls:
     layers: dict[nn.Module, Layer] = field(default_factory=dict)
     cross: set[nn.Module] = field(default_factory=set)  # those whose last call was given another sequence
     masks: dict[int, tuple[Tensor, bool, int | None]] = field(default_factory=dict)  # by id: (mask, causal, window)
-    ran: dict[nn.Module, None] = field(default_factory=dict)  # attention modules by the name of their class
+    ran: dict[nn.Module, bool] = field(default_factory=dict)  # attention modules, and whether given a mask of `masks`
+    within: list[nn.Module] = field(default_factory=list)  # the modules that are running, the innermost last
 
     def left_out(self) -> dict[nn.Module, str]:
         """The innermost attention modules that ran and never called `attend`, with their names, in order."""
@@ -59,6 +61,13 @@ class Calls:
         # A part of a layer of ours, or a module around one.
         apart = {m: name for m, name in others.items() if not any(_within(name, o) or _within(o, name) for o in ours)}
         return {m: name for m, name in apart.items() if not any(_within(o, name) for o in apart.values() if o != name)}
+
+    def is_mask(self, value: Any) -> bool:
+        """Whether `value` is one of `masks`, or a view of one."""
+        if not isinstance(value, Tensor) or value.dtype != torch.bool:
+            return False
+        own = value.untyped_storage().data_ptr()
+        return any(own == mask.untyped_storage().data_ptr() for mask, _, _ in self.masks.values())
 
     def note_pattern(self, module: nn.Module, mask: Tensor | None, causal: bool, window: int | None) -> None:
         """Keeps with `module` what its mask says, where that is not what the module says itself.
@@ -103,16 +112,23 @@ def recorded_calls(model: nn.Module) -> Iterator[Calls]:
     """Within the block, every attention layer of `model` that runs is noted, in order."""
     calls = Calls({module: name for name, module in model.named_modules()})
 
-    def note(module: nn.Module, _args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def note(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         kind = type(module).__name__
+        calls.within.append(module)
         if "attention" in kind.lower() and not kind.endswith(_PARTS):
-            calls.ran[module] = None
+            calls.ran[module] = any(calls.is_mask(x) for x in (*args, *kwargs.values()))
         given = any(isinstance(kwargs.get(name), Tensor) for name in _OTHER_SEQUENCE)
         (calls.cross.add if given or "CrossAttention" in kind else calls.cross.discard)(module)
 
     for module in calls.names:
         vars(module).pop(_PATTERN, None)  # of an earlier look, perhaps with another mask
+
+    def leave(module: nn.Module, *_: Any) -> None:
+        while calls.within and calls.within.pop() is not module:
+            pass
+
     hooks = [module.register_forward_pre_hook(note, with_kwargs=True) for module in calls.names]
+    hooks += [module.register_forward_hook(leave) for module in calls.names]
     token = _CALLS.set(calls)
     try:
         yield calls

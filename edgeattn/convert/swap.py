@@ -48,11 +48,18 @@ def survey(model: nn.Module, inputs: Mapping[str, Tensor]) -> Survey:
     adopt(model)
     with recorded_calls(model) as calls:
         run_once(
-            model, inputs, what="the example inputs with edgeattn's attention",
+            model, inputs, what="the example inputs with edgeattn's attention", within=calls.within,
             fix="if it runs on them with its own, it computes with its attention mask: use another architecture",
         )  # fmt: skip
     config = getattr(model, "config", None)
     left_out = tuple(LeftOut.of(module, name, config) for module, name in calls.left_out().items())
+    for module, name in calls.left_out().items():
+        if calls.ran[module]:
+            raise ModelError(
+                f"{type(module).__name__} computes with the attention mask by itself, and edgeattn has only key masks",
+                where=name,
+                fix="use another architecture",
+            )
     if not calls.layers:
         raise without_layers(model, left_out)
     return Survey(tuple(calls.layers.values()), left_out)

@@ -348,17 +348,21 @@ def test_a_model_without_layers_is_told_why_by_class(name, options, reason):
     assert ("ALiBi" in caught.value.fact) == (name == "Bloom")
 
 
-def test_sparse_attention_that_cannot_be_replaced_is_said(caplog):
-    """BigBird's encoder attends by blocks of its own; its decoder can be converted."""
+def big_bird(blocks):
     config = transformers.BigBirdPegasusConfig(
         vocab_size=48, d_model=16, encoder_layers=2, decoder_layers=1, encoder_attention_heads=2,
-        decoder_attention_heads=2, encoder_ffn_dim=24, decoder_ffn_dim=24, block_size=2, num_random_blocks=1,
+        decoder_attention_heads=2, encoder_ffn_dim=24, decoder_ffn_dim=24, block_size=blocks, num_random_blocks=1,
         max_position_embeddings=64,
     )  # fmt: skip
     torch.manual_seed(0)
-    model = transformers.BigBirdPegasusModel(config).eval()
     ids = torch.arange(4, 36)[None]
     feeds = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "decoder_input_ids": ids[:, :8]}
+    return transformers.BigBirdPegasusModel(config).eval(), feeds
+
+
+def test_sparse_attention_that_cannot_be_replaced_is_said(caplog):
+    """BigBird's encoder attends by blocks of its own; its decoder can be converted."""
+    model, feeds = big_bird(blocks=2)
     found = survey(model, feeds)
     assert [layer.name for layer in found.layers] == ["decoder.layers.0.self_attn", "decoder.layers.0.encoder_attn"]
     assert [each.name for each in found.left_out] == [f"encoder.layers.{i}.self_attn.self" for i in range(2)]
@@ -378,9 +382,44 @@ def test_a_model_that_computes_with_its_mask_is_refused():
         intermediate_size=24, pad_token_id=0,
     )  # fmt: skip
     with pytest.raises(
-        ModelError, match=r"^DogeModel does not run on the example inputs with edgeattn's attention: to"
+        ModelError,
+        match=r"^DogeModel does not run on the example .*: DogeAttention \(layers.0.self_attn\): too many ind",
     ):
         find_layers(transformers.DogeModel(config).eval(), tiny_models.feeds("llama"))
+
+
+def test_attention_that_would_add_a_key_mask_to_its_scores_is_refused():
+    """On a text shorter than its blocks BigBird adds the mask: [1, N] fits, and would hide nothing."""
+    model, feeds = big_bird(blocks=16)
+    one = {key: x[:1, :8] for key, x in feeds.items()}
+    with pytest.raises(
+        ModelError,
+        match=r"^encoder.layers.0.self_attn: BigBirdPegasusEncoderAttention computes with the attention mask by itself",
+    ):
+        find_layers(model, one)
+
+
+def test_a_causal_layer_without_any_mask_sees_everything_as_it_does_by_itself():
+    """AIMv2's text model makes its causal mask only where it is given one for padding."""
+    config = transformers.Aimv2TextConfig(
+        vocab_size=48, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=24,
+        eos_token_id=2, max_position_embeddings=32, initializer_range=0.4,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    model, feeds = transformers.Aimv2TextModel(config).eval(), tiny_models.feeds("llama")
+    bare = {"input_ids": feeds["input_ids"][:1]}
+    model.set_attn_implementation("eager")
+    with torch.no_grad():
+        expected = hidden(model, feeds), model(**bare).last_hidden_state
+        assert [layer.shape.causal for layer in find_layers(model, bare)] == [False, False]
+        assert [layer.shape.causal for layer in find_layers(model, feeds)] == [True, True]
+        close(hidden(model, feeds), expected[0])
+        close(model(**bare).last_hidden_state, expected[1])
+    convert(model, (HEDGEHOG,), feeds)
+    with pytest.raises(
+        ModelError, match=r"hedgehog was put into a layer that was causal, and this call is bidirection"
+    ):
+        model(**bare)
 
 
 # --- key-value caches ---------------------------------------------------------------------------------------
