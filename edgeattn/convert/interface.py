@@ -82,7 +82,9 @@ def _key_mask(
     """
     if torch.compiler.is_compiling():  # what was found when the layers were found holds
         return None if attention_mask is None else attention_mask.bool()
-    causal, window = pattern(mask_function)
+    calls = recording()
+    owner = f"{type(calls.within[-1]).__name__}'s" if calls is not None and calls.within else "its"
+    causal, window = pattern(mask_function, owner)
     start, length = sizes.get("kv_offset", 0), sizes.get("kv_length")
     seen = sizes.get("q_offset", 0) + sizes.get("q_length", 0)
     if causal and length is not None and start + length != seen:
@@ -95,7 +97,7 @@ def _key_mask(
     if attention_mask is None and (causal or window is not None):  # no mask would mean that all is seen
         attention_mask = torch.ones(sizes["batch_size"], length, dtype=torch.bool, device=sizes.get("device"))
     mask = None if attention_mask is None else attention_mask.bool()
-    if mask is not None and (calls := recording()) is not None:
+    if mask is not None and calls is not None:
         mask = mask.view(mask.shape)  # a new object: bool() of a bool mask is the one that other masks are made of
         calls.masks[id(mask)] = mask, causal, window
     return mask

@@ -15,10 +15,10 @@ MaskFunction = Callable[..., Any]
 _FAR = 2**20  # a position so late that any window lies before it
 
 
-def pattern(function: MaskFunction) -> tuple[bool, int | None]:
+def pattern(function: MaskFunction, owner: str = "its") -> tuple[bool, int | None]:
     """(causal, window as in `dense_attention`) of a mask function.
 
-    Raises ModelError for one that is more than causality and a window.
+    owner: whose mask it is, for the error. Raises ModelError for a function that is more than causality and a window.
     """
     if function in (causal_mask_function, bidirectional_mask_function):
         return function is causal_mask_function, None
@@ -26,12 +26,12 @@ def pattern(function: MaskFunction) -> tuple[bool, int | None]:
     names = [part.__qualname__.partition(".")[0] for part in parts]
     if len(parts) == 2 and names[0].startswith("sliding_window"):
         reach = int(_closed_over(parts[0])["sliding_window"])
-        return pattern(parts[1])[0], reach + 1 if names[0] == "sliding_window_bidirectional_overlay" else reach
+        return pattern(parts[1], owner)[0], reach + 1 if names[0] == "sliding_window_bidirectional_overlay" else reach
     found = _evaluated(function)
     if found is None:
         what = " and ".join(names) or function.__qualname__.partition(".")[0]
         raise ModelError(
-            f"its attention mask is made by {what}, which is more than causality, a window and padding",
+            f"{owner} attention mask is made by {what}, which is more than causality, a window and padding",
             fix="give an attention_mask [B, N] and no packed sequences, or use another architecture",
         )
     return found
