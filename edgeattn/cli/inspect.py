@@ -62,11 +62,12 @@ def _print(document: dict[str, Any]) -> None:
         for layer in document["layers"]
     ]
     show(head, rows)
-    lines(["", *_replaceable(document["layers"])])
+    kept = [f"{each['name']} stays as it is: {each['kind']} {each['reason']}" for each in document["left_out"]]
+    lines(["", *_replaceable(document["layers"]), *kept])
 
 
 def _replaceable(layers: list[dict[str, Any]]) -> list[str]:
-    """A line a run of layers that can have the same variants."""
+    """One line per run of layers that can have the same variants."""
     from itertools import groupby
 
     said = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoConfig, AutoModel
 
 from edgeattn.attention.dense import Dense
-from edgeattn.convert import find_layers, fitting
+from edgeattn.convert import fitting, survey
 from edgeattn.convert.plan import PLAN_KEY
 from edgeattn.errors import ModelError
 from edgeattn.models.checks import check_config
@@ -22,7 +23,8 @@ def inspect_model(folder: Path, *, length: int | None = None) -> dict[str, Any]:
     """Facts of the model in `folder`, of whose files its config alone is read: weights have no part in the answer.
 
     Returns {architecture, model_type, parameters, flops, inputs, layers: [{index, name, kind, attention, heads,
-    head_dim, tokens, causal, cross, bias, parameters, core_flops, flops, variants}]}. FLOPs are of one sample; of a
+    head_dim, tokens, causal, cross, bias, parameters, core_flops, flops, variants}], left_out: [{name, kind, reason}]
+    of attention modules that cannot be replaced}. FLOPs are of one sample; of a
     layer "flops" are those of its attention module and "core_flops" those without its projections.
     Raises ModelError for a folder or architecture that cannot be loaded, and for a model without such layers.
     """
@@ -34,7 +36,7 @@ def inspect_model(folder: Path, *, length: int | None = None) -> dict[str, Any]:
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model(**inputs)
     counts = counter.get_flop_counts()
-    layers = find_layers(model, inputs)
+    found = survey(model, inputs)
     return {
         "architecture": type(model).__name__,
         "model_type": model.config.model_type,
@@ -58,8 +60,9 @@ def inspect_model(folder: Path, *, length: int | None = None) -> dict[str, Any]:
                 "flops": sum(counts.get(f"{type(model).__name__}.{layer.name}", {}).values()),
                 "variants": fitting(layer),
             }
-            for layer in layers
+            for layer in found.layers
         ],
+        "left_out": [asdict(each) for each in found.left_out],
     }
 
 

@@ -6,6 +6,7 @@ import json
 
 import pytest
 import tiny_models
+import transformers
 
 from edgeattn.attention import ATTENTION
 from edgeattn.cli.main import run
@@ -87,9 +88,24 @@ def test_a_bias_of_relative_positions_leaves_nothing_and_says_so(saved, capsys):
     assert "must stay dense: nothing else fits\nnothing of this model can be converted\n" in out
 
 
+def test_attention_that_cannot_be_replaced_is_listed(tmp_path, capsys):
+    config = transformers.LongT5Config(vocab_size=48, d_model=16, d_kv=8, d_ff=16, num_layers=1, num_heads=2)
+    config.save_pretrained(tmp_path)
+    found = document(capsys, str(tmp_path))
+    name = "encoder.block.0.layer.0.LocalSelfAttention"
+    kind, reason = "LongT5LocalAttention", "adds relative positions to its scores"
+    assert found["left_out"] == [{"name": name, "kind": kind, "reason": reason}]
+    assert [layer["kind"] for layer in found["layers"]] == ["LongT5Attention"] * 2
+    assert run(["inspect", str(tmp_path)]) == 0
+    assert f"\n{name} stays as it is: {kind} {reason}\n" in capsys.readouterr().out
+
+
 def test_a_model_without_the_interface_is_refused(saved, capsys):
     assert run(["inspect", saved("fnet")]) == 2
-    assert "FNetModel never calls the attention interface" in capsys.readouterr().err
+    assert (
+        "FNetModel has no attention that edgeattn can replace: none of its modules is called attention"
+        in capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize(
