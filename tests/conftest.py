@@ -7,6 +7,7 @@ from pathlib import Path
 # cores wait for one another at every barrier, and were measured 10 times slower than with one each.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import functools
 import logging
 from collections.abc import Iterator
 
@@ -31,6 +32,17 @@ def _own_logging(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def _loggers() -> list[tuple[str, logging.Logger]]:
     known = logging.Logger.manager.loggerDict.items()
     return [(name, logger) for name, logger in known if isinstance(logger, logging.Logger)]
+
+
+@pytest.fixture(scope="module")
+def one_operator_table() -> Iterator[None]:
+    """torch has the table of its ONNX operators made anew for every export, a fifth of the time of a small one."""
+    from torch.onnx._internal.exporter import _registration
+
+    with pytest.MonkeyPatch.context() as patch:
+        apis = _registration.onnxscript_apis
+        patch.setattr(apis, "get_torchlib_ops", functools.cache(apis.get_torchlib_ops))
+        yield
 
 
 @pytest.fixture

@@ -52,6 +52,14 @@ _MODELS = {
         {"vocab_size": VOCABULARY, "d_model": WIDTH, "num_heads": HEADS, "d_kv": 8, "d_ff": 24, "dropout_rate": 0.0},
         "num_layers",
     ),
+    "beit": ("BeitConfig", "BeitModel", {**_IMAGE, "use_relative_position_bias": True}, "num_hidden_layers"),
+    "swin": (  # the second layer shifts its windows; layers are those of `depths`
+        "SwinConfig",
+        "SwinModel",
+        {"image_size": 16, "patch_size": 2, "embed_dim": WIDTH, "num_heads": [HEADS], "depths": [2], "window_size": 4,
+         "drop_path_rate": 0.0},
+        "",
+    ),
     "modernbert": (
         "ModernBertConfig",
         "ModernBertModel",
@@ -124,12 +132,14 @@ CAUSAL = ("gpt2", "llama")
 _MASKLESS = ("fnet", "siglip")
 # What a model reads beside, or instead of, text: name -> shape of one sample.
 _SHAPES = {
-    **{name: {"pixel_values": (1, 8, 8)} for name in ("vit", "deit", "dinov2", "clip_vision", "clip", "siglip")},
+    **{name: {"pixel_values": (1, 8, 8)} for name in
+       ("vit", "deit", "dinov2", "beit", "clip_vision", "clip", "siglip")},
+    "swin": {"pixel_values": (3, 16, 16)},
     **{name: {"input_features": (4, 24)} for name in ("whisper", "whisper_encoder")},
     "ast": {"input_values": (16, 8)},
     "patchtst": {"past_values": (24, 3)},
 }  # fmt: skip
-_TEXTLESS = ("vit", "deit", "dinov2", "clip_vision", "whisper_encoder", "ast", "patchtst")
+_TEXTLESS = ("vit", "deit", "dinov2", "clip_vision", "beit", "swin", "whisper_encoder", "ast", "patchtst")
 
 
 def config(name: str, layers: int = 3, **options: object) -> transformers.PreTrainedConfig:

@@ -63,6 +63,7 @@ class Variant(nn.Module):
         super().__init__()
         self.shape = shape
         self.options = options
+        self.gets_bias = False  # whether its layer has given it a bias: a trace cannot tell one from a padding mask
 
     @property
     def operators(self) -> frozenset[str]:

@@ -39,8 +39,11 @@ def attend(
     Raises ModelError where the layer has a variant that cannot do what this call asks for.
     """
     variant: Variant | None = getattr(module, SLOT, None)
+    own_bias = bias
     if variant is not None:
         _check_call(module, variant, query, key, causal, window, bias)
+        if bias is not None and not torch.compiler.is_compiling():
+            variant.gets_bias = True
     groups = query.shape[1] // key.shape[1]
     if groups > 1:  # grouped-query heads: each key and value head serves several queries'
         key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
@@ -79,12 +82,13 @@ def attend(
     if variant is None:
         return dense()
     if losses is None:
-        return _run(variant, query, key, value, key_mask, key_weight)
+        return _run(variant, query, key, value, key_mask, key_weight, own_bias)
     # Attention transfer (LoLCATs): the variant learns the dense output from the teacher's own q, k, v, and the
     # dense output goes on to the next layer, so that one frozen pass trains every layer at once.
     with torch.no_grad():
         out = dense()
-    found = _run(variant, query.detach(), key.detach(), value.detach(), key_mask, key_weight)
+    own_bias = None if own_bias is None else own_bias.detach()
+    found = _run(variant, query.detach(), key.detach(), value.detach(), key_mask, key_weight, own_bias)
     error, target = found - out, out
     if key_mask is not None and key_mask.shape[-1] == out.shape[-2]:  # padding does not count
         error, target = (x * key_mask[:, None, :, None] for x in (error, target))
@@ -93,14 +97,22 @@ def attend(
 
 
 def _run(
-    variant: Variant, q: Tensor, k: Tensor, v: Tensor, key_mask: Tensor | None, key_weight: Tensor | None
+    variant: Variant,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    key_mask: Tensor | None,
+    key_weight: Tensor | None,
+    bias: Tensor | None,
 ) -> Tensor:
     if key_weight is not None and variant.weighs_keys:
         return variant(q, k, v, key_mask, key_weight)  # type: ignore[no-any-return]
-    earlier = k.shape[-2] - q.shape[-2]
-    if variant.shape.causal and earlier:  # the rest came from a key-value cache: these are the last queries
-        return variant(pad(q, (0, 0, earlier, 0)), k, v, key_mask)[..., earlier:, :]
-    return variant(q, k, v, key_mask)  # type: ignore[no-any-return]
+    n, m = q.shape[-2], k.shape[-2]
+    more = [] if bias is None else [bias.expand(*bias.shape[:2], n, m)]
+    if variant.shape.causal and n != m:  # the rest came from a key-value cache: these are the last queries
+        q, *more = (pad(x, (0, 0, m - n, 0)) for x in (q, *more))
+        return variant(q, k, v, key_mask, *more)[..., m - n :, :]
+    return variant(q, k, v, key_mask, *more)  # type: ignore[no-any-return]
 
 
 def _check_call(
@@ -114,7 +126,7 @@ def _check_call(
 ) -> None:
     """Raise ModelError where a call needs attention that the variant does not compute."""
     n, m = query.shape[-2], key.shape[-2]
-    if bias is not None:
+    if bias is not None and not variant.biased:
         fact = f"{variant.name} cannot add the bias or mask that this layer was given"
         raise ModelError(fact, where=place_of(module), fix="give a key padding mask [B, N], or leave this layer dense")
     if causal != variant.shape.causal and n > 1:

@@ -18,7 +18,7 @@ def split(
 
     mask: [B or 1, H or 1, N or 1, M], bool (True = attend) or what is added to the scores.
     causal: tried first, since a single query fits both; variant: of the layer, if it has one.
-    A mask that is not padding, causality or both is a bias, which dense attention adds.
+    A mask that is not padding, causality or both is a bias, added by dense attention and by variants that are `biased`.
     """
     if torch.compiler.is_compiling():
         return _traced(mask, batch, causal, variant)
@@ -48,6 +48,8 @@ def _traced(
     """As `split` while a graph is traced: values are unknown, so the mask is read as when the layers were found."""
     seen = mask if mask.dtype == torch.bool else mask > _HIDDEN
     if variant is not None:
+        if variant.gets_bias:
+            return None, variant.shape.causal, additive(mask)
         return seen[:, 0, -1].expand(batch, -1), variant.shape.causal, None
     if mask.shape[1] == 1 and mask.shape[2] == 1 and mask.dtype == torch.bool:
         return seen[:, 0, 0].expand(batch, -1), causal, None

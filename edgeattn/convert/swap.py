@@ -103,6 +103,7 @@ def convert(model: Model, plan: Plan, inputs: Mapping[str, Tensor]) -> Model:
         _check_fit(layer, variant)
         made = variant(layer.shape, variant.Options.model_validate(options))
         made.place = layer.place  # for errors in later calls
+        made.gets_bias = layer.bias
         model.get_submodule(layer.name).add_module(SLOT, made)
     if reducers:
         reduce(model, layers, reducers, inputs)
@@ -113,7 +114,7 @@ def obstacle(layer: Layer, variant: type[Variant]) -> str | None:
     """Why `variant` cannot replace the attention of `layer`; None where it can."""
     if variant.name == "dense":
         return None
-    if layer.bias:
+    if layer.bias and not variant.biased:
         return f"{variant.name} cannot add this layer's bias of relative positions or mask of its own"
     if layer.cross and not variant.cross:
         return f"{variant.name} cannot replace cross-attention"

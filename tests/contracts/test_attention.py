@@ -360,6 +360,7 @@ def exported(made):
     return file.getvalue()
 
 
+@pytest.mark.usefixtures("one_operator_table")
 @pytest.mark.parametrize(
     ("name", "options", "causal"),
     [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass, field
 
 import onnxruntime
@@ -10,7 +9,6 @@ import pytest
 import tiny_models
 import torch
 import transformers
-from torch.onnx._internal.exporter import _registration
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from edgeattn.convert import Choice, convert, find_layers, variants
@@ -112,15 +110,7 @@ def test_a_converted_model_trains_and_comes_back_from_disk(name, tmp_path):
     close(run(again, feeds), found, 1e-6)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_table():
-    """torch has the table of its operators made anew for every export, which is a fifth of the time of these."""
-    with pytest.MonkeyPatch.context() as patch:
-        apis = _registration.onnxscript_apis
-        patch.setattr(apis, "get_torchlib_ops", functools.cache(apis.get_torchlib_ops))
-        yield
-
-
+@pytest.mark.usefixtures("one_operator_table")
 @pytest.mark.parametrize("name", [name for name in CASES if name not in ("clip_text", "clip_vision", "whisper")])
 def test_onnx_runtime_computes_the_same(name, tmp_path):
     # What differs between architectures is around one layer; tracing more takes long.

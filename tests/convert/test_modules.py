@@ -199,7 +199,8 @@ def test_another_mask_is_refused_when_converting_and_when_running():
     mask = torch.ones(7, 7, dtype=torch.bool).triu(2)  # one key too many
     model, feeds = made(Single, batch_first=True), {"x": random(2, 7, WIDTH)}
     fact = "hedgehog cannot add this layer's bias of relative positions or mask of its own"
-    with pytest.raises(ModelError, match=rf"^layer 0 \(attn\): {fact}\n  fix: leave this layer dense$"):
+    fix = "use sliding_window, dilated_window, window_2d, block_topk, or leave this layer dense"
+    with pytest.raises(ModelError, match=rf"^layer 0 \(attn\): {fact}\n  fix: {fix}$"):
         convert(copy.deepcopy(model), (HEDGEHOG,), {**feeds, "attn_mask": mask})
     convert(model, (HEDGEHOG,), feeds)
     with pytest.raises(ModelError, match=r"^layer 0 \(attn\): hedgehog cannot add the bias or mask that this"):
