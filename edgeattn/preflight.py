@@ -30,7 +30,7 @@ from edgeattn.models.example import example_inputs
 from edgeattn.models.locate import cached, locate
 from edgeattn.models.new import new_vit
 from edgeattn.models.positions import extend_positions, token_limit
-from edgeattn.models.teacher import load_teacher
+from edgeattn.models.teacher import check_output, load_teacher
 from edgeattn.recipe import Recipe
 from edgeattn.recipe.schema import ImageClassification, LayerRule, NewViT, PretrainedModel, Source
 from edgeattn.registry import did_you_mean
@@ -220,6 +220,8 @@ def _check_model(
     layers: int | None = None
     with findings.at("model", "source"):
         example = _example(task, model, samples, limit)
+        if folder is not None:
+            check_output(model, task, example, folder)
         layers = len(find_layers(model, example))
     if layers is not None:
         _check_rules(findings, recipe, model, example, layers)

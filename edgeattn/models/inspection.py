@@ -1,4 +1,4 @@
-"""What of a model can be converted: its attention layers, what they cost, and which variants each can have."""
+"""A model's attention layers, what they cost, and which variants each can have."""
 
 from __future__ import annotations
 
@@ -9,32 +9,35 @@ from typing import Any
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import AutoConfig, AutoModel
+from transformers import AutoModel
 
 from edgeattn.attention.dense import Dense
 from edgeattn.convert import fitting, survey
 from edgeattn.convert.plan import PLAN_KEY
-from edgeattn.errors import ModelError
 from edgeattn.models.checks import check_config
 from edgeattn.models.example import example_inputs
+from edgeattn.models.files import CONFIG
+from edgeattn.models.reading import empty_model, models_fault
 
 
 def inspect_model(folder: Path, *, length: int | None = None) -> dict[str, Any]:
-    """Facts of the model in `folder`, of whose files its config alone is read: weights have no part in the answer.
+    """Facts of the model in `folder`. Only its config is read: weights do not change the answer.
 
     Returns {architecture, model_type, parameters, flops, inputs, layers: [{index, name, kind, attention, heads,
     head_dim, tokens, causal, cross, bias, parameters, core_flops, flops, variants}], left_out: [{name, kind, reason}]
-    of attention modules that cannot be replaced}. FLOPs are of one sample; of a
-    layer "flops" are those of its attention module and "core_flops" those without its projections.
+    of attention modules that cannot be replaced}. FLOPs are of one sample; a layer's "flops" are those of its
+    attention module, "core_flops" those without its projections.
     Raises ModelError for a folder or architecture that cannot be loaded, and for a model without such layers.
     """
-    config = check_config(folder / "config.json")
-    chosen = {choice["layer"]: choice["variant"] for choice in config.get(PLAN_KEY, {}).get("plan", ())}
-    model = _make(folder)
-    inputs = example_inputs(model, length=length)
-    model.set_attn_implementation("eager")  # of products that the counter knows
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model(**inputs)
+    config = check_config(folder / CONFIG)
+    empty = empty_model(folder, AutoModel)
+    with models_fault(folder / CONFIG):
+        chosen = {choice["layer"]: choice["variant"] for choice in config.get(PLAN_KEY, {}).get("plan", ())}
+        model = AutoModel.from_config(empty.config, trust_remote_code=False, dtype=torch.float32).eval()
+        inputs = example_inputs(model, length=length)
+        model.set_attn_implementation("eager")  # of products that the counter knows
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            model(**inputs)
     counts = counter.get_flop_counts()
     found = survey(model, inputs)
     return {
@@ -64,16 +67,6 @@ def inspect_model(folder: Path, *, length: int | None = None) -> dict[str, Any]:
         ],
         "left_out": [asdict(each) for each in found.left_out],
     }
-
-
-def _make(folder: Path) -> Any:
-    try:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        return AutoModel.from_config(config, trust_remote_code=False, dtype=torch.float32).eval()
-    except (ValueError, KeyError, OSError) as error:
-        raise ModelError(
-            f"transformers cannot make this model: {str(error).splitlines()[0]}", where=str(folder)
-        ) from error
 
 
 def _parameters(module: nn.Module) -> int:

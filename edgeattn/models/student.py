@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from transformers import AutoConfig, PreTrainedModel
 
 from edgeattn.convert import IMPLEMENTATION, PLAN_KEY, Plan, convert, plan_of
-from edgeattn.models.checks import WEIGHTS, check_config
+from edgeattn.models.checks import check_config
+from edgeattn.models.files import CONFIG, WEIGHTS
 
 
 def save_student(model: nn.Module, plan: Plan, folder: Path) -> None:
@@ -24,7 +25,7 @@ def save_student(model: nn.Module, plan: Plan, folder: Path) -> None:
         setattr(config, PLAN_KEY, entry)
         config.save_pretrained(folder)
     else:
-        (folder / "config.json").write_text(json.dumps({PLAN_KEY: entry}, indent=1) + "\n", encoding="utf-8")
+        (folder / CONFIG).write_text(json.dumps({PLAN_KEY: entry}, indent=1) + "\n", encoding="utf-8")
     # One copy of each: tied weights would make safetensors refuse, and the loader ties them again.
     tensors = {name: tensor.detach().contiguous().clone() for name, tensor in model.state_dict().items()}
     save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
@@ -36,7 +37,7 @@ def load_student(folder: Path, made_by: Any, inputs: Mapping[str, Tensor]) -> An
     made_by: a transformers model class, an Auto class, or, for a plain PyTorch model, a function that makes the dense
     one with weights of no matter. inputs: a small batch, which finds the layers again.
     """
-    plan = plan_of(check_config(folder / "config.json"))
+    plan = plan_of(check_config(folder / CONFIG))
     # Of a model class, as PreTrainedModel calls it, or of an Auto class.
     make = getattr(made_by, "_from_config", None) or getattr(made_by, "from_config", None)
     if make is None:

@@ -56,7 +56,7 @@ class PretrainedModel(Part):
     digest: str | None = Field(
         None,
         pattern=r"^sha256:[0-9a-f]{64}$",
-        description="SHA-256 of model.safetensors; the run stops if it is another",
+        description="SHA-256 of model.safetensors, or of what sha256sum prints for its shards; another stops the run",
     )
     extend_positions: Count | None = Field(
         None,

@@ -41,11 +41,12 @@ def teacher_digest(recipe: Recipe, root: Path) -> str:
     if recipe.model.source.startswith("hub:"):
         return f"{recipe.model.source}@{recipe.model.revision}"
     from edgeattn.models.checks import check_files
-    from edgeattn.models.locate import FILES, locate
+    from edgeattn.models.files import model_files
+    from edgeattn.models.locate import locate
 
     folder = locate(recipe.model, root)
     check_files(folder)
-    return ", ".join(f"{name} {sha256_file(folder / name)}" for name in FILES if (folder / name).is_file())
+    return ", ".join(f"{file.name} {sha256_file(file)}" for file in model_files(folder))
 
 
 def teacher_files(recipe: Recipe, root: Path) -> list[str]:
@@ -99,13 +100,14 @@ def student(job: Job) -> dict[str, Any]:
     from edgeattn.attention import REDUCERS
     from edgeattn.convert import convert, find_layers, make_plan
     from edgeattn.models.student import save_student
-    from edgeattn.models.teacher import load_teacher
+    from edgeattn.models.teacher import check_output, load_teacher
 
     recipe, teacher = job.recipe, job.path("teacher")
     task = make_task(recipe, teacher)
     model = load_teacher(teacher, task, extend_positions=positions(recipe))
     evaluation = load(job.path("data") / "eval.npz")
     example = task.example(evaluation)
+    check_output(model, task, next(task.batches(evaluation, 32))[1], teacher)
     _foresee(recipe, job.device, task, model, evaluation)
     layers = len(find_layers(model, example))
     plan = make_plan(recipe.attention, recipe.reduce, layers)

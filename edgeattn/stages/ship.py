@@ -10,6 +10,7 @@ from typing import Any
 
 from edgeattn.bundle import Bundle, EngineRef, Manifest, TensorSpec, write
 from edgeattn.errors import VerificationError
+from edgeattn.models.files import weight_files, weights_digest
 from edgeattn.recipe import to_document
 from edgeattn.stage import Job, versions
 from edgeattn.stages.evidence import bench_spec, load, task_spec
@@ -46,8 +47,8 @@ def assemble(job: Job) -> dict[str, Any]:
         bench=bench_spec(recipe, sequence=facts["sequence"], limit=facts["max_length"]),
         engines=references,
         provenance={
-            "teacher": sha256_file(job.path("teacher") / "model.safetensors"),
-            "student": sha256_file(job.path("distill") / "model.safetensors"),
+            "teacher": weights_digest(weight_files(job.path("teacher"))),
+            "student": weights_digest(weight_files(job.path("distill"))),
             "graph": sha256_file(out / "model.onnx"),
             "engine": sha256_file(out / "engine" / "efficient" / "engine.json"),
         },

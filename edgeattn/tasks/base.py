@@ -15,15 +15,11 @@ from transformers import PreTrainedModel
 
 from edgeattn.data.rows import Rows
 from edgeattn.manifest import Metric
+from edgeattn.models.files import PROCESSOR_FILES
 
 # Model inputs by name, the first axis counting samples; sequences are padded to the longest, beside their
 # attention_mask. Everything that is not a model input (labels, pairs, gold scores) has a name of its own.
 Samples = dict[str, np.ndarray]
-
-PROCESSOR_FILES = (
-    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt", "vocab.json", "merges.txt",
-    "spm.model", "sentencepiece.bpe.model", "preprocessor_config.json",
-)  # fmt: skip
 
 
 class Task(ABC):

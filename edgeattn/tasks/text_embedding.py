@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 from torch.nn.functional import mse_loss, normalize
-from transformers import AutoTokenizer, PreTrainedModel
+from transformers import PreTrainedModel
 
 from edgeattn.data.rows import Rows
 from edgeattn.errors import ModelError
 from edgeattn.metrics import METRICS
+from edgeattn.models.files import TOKENIZER_FILES
+from edgeattn.models.reading import load_tokenizer
 from edgeattn.recipe.schema import TextEmbedding
-from edgeattn.tasks.base import PROCESSOR_FILES, Samples, Task
+from edgeattn.tasks.base import Samples, Task
 
 
 def pool(hidden: Tensor, attention_mask: Tensor) -> Tensor:
@@ -53,20 +55,10 @@ class TextEmbeddingTask(Task):
     @functools.cached_property
     def tokenizer(self) -> Any:
         """The teacher's tokenizer. Raises ModelError where the teacher has none, or a broken one."""
-        if not any((self.teacher / name).is_file() for name in PROCESSOR_FILES):
+        if not any((self.teacher / name).is_file() for name in TOKENIZER_FILES):
             # transformers would make one up, which turns every text into the same tokens.
             raise ModelError("no tokenizer", where=str(self.teacher), fix="save the tokenizer beside the model")
-        try:
-            # Padding on the right, whatever the model was trained with: batches are cut to their longest sample there.
-            tokenizer = AutoTokenizer.from_pretrained(self.teacher, padding_side="right", local_files_only=True)
-            if tokenizer.pad_token_id is None:  # as of GPT-2; the mask hides padding, whatever its token
-                tokenizer.pad_token = tokenizer.eos_token
-            return tokenizer
-        except Exception as error:  # the tokenizers library raises plain Exception
-            said = next(iter(str(error).splitlines()), type(error).__name__)
-            raise ModelError(
-                f"its tokenizer cannot be loaded: {said}", where=str(self.teacher), fix="save the tokenizer again"
-            ) from error
+        return load_tokenizer(self.teacher, self.inputs)
 
     def read(self, rows: Rows, *, held_out: bool) -> dict[str, Any]:
         columns: dict[str, Any] = {"text": rows.texts("text")}

@@ -1,8 +1,9 @@
-"""FAULTS "Model and data", 11 to 19 and 24: refused before anything is loaded or allocated, exit code 2."""
+"""Unsafe and damaged model folders: refused before anything is loaded or allocated, exit code 2."""
 
 from __future__ import annotations
 
 import json
+import resource
 import struct
 from pathlib import Path
 
@@ -77,16 +78,13 @@ def test_a_sound_folder_passes(teacher):
     check_folder(teacher)
 
 
-# --- 11 -----------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt", "weights.ckpt"])
-def test_11_pickle_weights_are_refused_without_a_fallback(teacher, name):
+def test_pickle_weights_are_refused_without_a_fallback(teacher, name):
     (teacher / "model.safetensors").rename(teacher / name)
     refused(teacher, rf"^.*teacher: {name} is a pickle, which can run code when it is loaded; weights must be model\.")
 
 
-def test_11_a_pickle_is_refused_by_the_command_and_nothing_is_written(teacher, tmp_path, monkeypatch, capsys):
+def test_a_pickle_is_refused_by_the_command_and_nothing_is_written(teacher, tmp_path, monkeypatch, capsys):
     (teacher / "model.safetensors").rename(teacher / "pytorch_model.bin")
     (tmp_path / "attacked.yaml").write_text(RECIPE)
     (tmp_path / "texts.txt").write_text("a b c\nd e f\n")
@@ -100,53 +98,60 @@ def test_11_a_pickle_is_refused_by_the_command_and_nothing_is_written(teacher, t
 
 def test_no_weights_and_no_folder_are_told(teacher):
     (teacher / "model.safetensors").unlink()
-    refused(teacher, r"teacher: no model\.safetensors\n  fix: save the model with save_pretrained")
+    refused(
+        teacher, r"teacher: no model\.safetensors, and no model\.safetensors\.index\.json with its shards\n  fix: save"
+    )
     refused(teacher / "nowhere", "nowhere: no such model folder")
 
 
-# --- 12 -----------------------------------------------------------------------------------------------------
+UNSOUND = r"model\.safetensors: not a sound safetensors file: "
 
 
 @pytest.mark.parametrize("kept", [0, 5])
-def test_12_a_file_cut_off_in_its_prefix(teacher, kept):
+def test_a_file_cut_off_in_its_prefix(teacher, kept):
     file = teacher / "model.safetensors"
     file.write_bytes(file.read_bytes()[:kept])
-    refused(teacher, rf"model\.safetensors: truncated: {kept} bytes")
+    refused(teacher, UNSOUND + r"header too small\n  fix: copy or download it again")
 
 
-def test_12_a_file_cut_off_in_a_tensor(teacher):
+def test_a_file_cut_off_in_a_tensor(teacher):
     file = teacher / "model.safetensors"
     file.write_bytes(file.read_bytes()[:-10])
-    refused(teacher, r"truncated: tensor '.*' ends at byte \d+ of \d+\n  fix: copy or download it again")
+    refused(teacher, UNSOUND + r"incomplete metadata, file not fully covered\n  fix: copy or download it again")
 
 
-@pytest.mark.parametrize("claimed", [2**63, 200 * 2**20, 5000])
-def test_12_a_header_larger_than_the_file(teacher, claimed):
+@pytest.mark.parametrize(
+    ("claimed", "said"),
+    [(2**63, "header too large"), (200 * 2**20, "header too large"), (5000, "invalid header length")],
+)
+def test_a_header_larger_than_the_file(teacher, claimed, said):
     file = teacher / "model.safetensors"
     file.write_bytes(struct.pack("<Q", claimed) + b"{}" * 100)
-    refused(teacher, rf"its header claims {claimed} bytes of a file of 208")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    refused(teacher, UNSOUND + said)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # KiB
 
 
 @pytest.mark.parametrize("content", [b"not json at all", b"\xff\xfe\x00", b"[" * 100_000, b"[1, 2]", b'"text"'])
-def test_12_a_header_that_is_no_json_object(teacher, content):
+def test_a_header_that_is_not_a_json_object(teacher, content):
     (teacher / "model.safetensors").write_bytes(struct.pack("<Q", len(content)) + content)
-    refused(teacher, r"model\.safetensors: its header is not ")
+    refused(teacher, UNSOUND + r"invalid (JSON|UTF-8) in header")
 
 
-def test_12_tensors_that_overlap(teacher):
+def test_tensors_that_overlap(teacher):
     def overlap(header):
         header["second"] = {**first(header)[1]}
 
     rewrite(teacher, overlap)
-    refused(teacher, r"tensors '.*' and '.*' overlap")
+    refused(teacher, UNSOUND + "invalid offset for tensor `")
 
 
-def test_12_a_tensor_of_a_wrong_size(teacher):
+def test_a_tensor_of_a_wrong_size(teacher):
     def widen(header):
         first(header)[1]["shape"] = [1_000_000, 1_000_000]
 
     rewrite(teacher, widen)
-    refused(teacher, r"tensor '.*' has \d+ bytes, its shape needs 4000000000000")
+    refused(teacher, UNSOUND + "invalid shape, data type, or offset for tensor")
 
 
 @pytest.mark.parametrize(
@@ -156,26 +161,23 @@ def test_12_a_tensor_of_a_wrong_size(teacher):
         {"data_offsets": ["0", "8"]}, {"shape": [-2, -2]}, None,
     ],
 )  # fmt: skip
-def test_12_a_tensor_described_wrongly(teacher, entry):
+def test_a_tensor_described_wrongly(teacher, entry):
     def spoil(header):
         name, found = first(header)
         header[name] = entry and {**found, **entry}
 
     rewrite(teacher, spoil)
-    refused(teacher, r"model\.safetensors: (tensor '.*' (is described wrongly|has \d+ bytes)|truncated: tensor)")
-
-
-# --- 13, 15, 17, 24 -----------------------------------------------------------------------------------------
+    refused(teacher, UNSOUND + "invalid JSON in header: ")
 
 
 @pytest.mark.parametrize("key", ["auto_map", "custom_pipelines"])
-def test_13_remote_code_is_refused(teacher, key):
+def test_remote_code_is_refused(teacher, key):
     config = json.loads((teacher / "config.json").read_text())
     (teacher / "config.json").write_text(json.dumps({**config, key: {"AutoModel": "evil.Model"}}))
     refused(teacher, rf"config\.json: {key} asks to run code that came with the model\n  fix: remove {key}")
 
 
-def test_13_code_beside_the_weights_is_not_copied(teacher, tmp_path):
+def test_code_beside_the_weights_is_not_copied(teacher, tmp_path):
     (teacher / "modeling_evil.py").write_text("raise SystemExit")
     (tmp_path / "out").mkdir()
     fetch_teacher(PretrainedModel(source="teacher"), tmp_path, tmp_path / "out")
@@ -184,12 +186,22 @@ def test_13_code_beside_the_weights_is_not_copied(teacher, tmp_path):
 
 
 @pytest.mark.parametrize("content", ["", "{", "[1]", "\x80", "[" * 100_000])
-def test_a_config_that_is_none_is_refused(teacher, content):
-    (teacher / "config.json").write_bytes(content.encode("latin-1"))
-    refused(teacher, r"config\.json: config\.json is not (JSON|an object)")
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "tokenizer_config.json", "preprocessor_config.json"])
+def test_a_file_that_is_not_json_is_refused(teacher, content, name):
+    (teacher / name).write_bytes(content.encode("latin-1"))
+    refused(teacher, rf"/{name}: not (JSON: .*|a JSON object)\n  fix: save or download it again")
 
 
-def test_15_a_digest_mismatch_names_both(teacher, tmp_path):
+def test_nan_in_a_config_is_refused_by_its_key(teacher):
+    config = json.loads((teacher / "config.json").read_text())
+    nan = {**config, "layer_norm_eps": float("nan")}
+    (teacher / "config.json").write_text(json.dumps(nan))
+    refused(teacher, r"config\.json: layer_norm_eps is NaN\n  fix: give it a number")
+    (teacher / "config.json").write_text(json.dumps({**config, "limits": [0.0, float("inf")]}))
+    check_folder(teacher)
+
+
+def test_a_digest_mismatch_names_both(teacher, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     digest = fetch_teacher(PretrainedModel(source="teacher"), tmp_path, out)
@@ -197,11 +209,11 @@ def test_15_a_digest_mismatch_names_both(teacher, tmp_path):
     (tmp_path / "second").mkdir()
     with pytest.raises(ModelError) as caught:
         fetch_teacher(PretrainedModel(source="teacher", digest=wrong), tmp_path, tmp_path / "second")
-    assert caught.value.fact == f"digest mismatch: the recipe says {wrong}, the file is {digest}"
+    assert caught.value.fact == f"digest mismatch: the recipe says {wrong}, the weights are {digest}"
     assert list((tmp_path / "second").iterdir()) == []
 
 
-def test_17_the_links_of_a_hub_cache_are_followed_and_their_files_copied(sound, tmp_path):
+def test_the_links_of_a_hub_cache_are_followed_and_their_files_copied(sound, tmp_path):
     folder, out = tmp_path / "teacher", tmp_path / "out"
     folder.mkdir()
     out.mkdir()
@@ -212,7 +224,7 @@ def test_17_the_links_of_a_hub_cache_are_followed_and_their_files_copied(sound, 
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_24_a_tensor_that_is_not_finite_is_named(teacher, value):
+def test_a_tensor_that_is_not_finite_is_named(teacher, value):
     file = teacher / "model.safetensors"
     tensors = load_file(file)
     name = "encoder.layer.0.output.dense.weight"

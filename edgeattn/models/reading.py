@@ -1,0 +1,148 @@
+"""Reading a model's files with other libraries: whatever they raise is a fault of the model, and is said so."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch.nn.modules.module import register_module_module_registration_hook
+from transformers import AutoConfig, AutoTokenizer
+
+from edgeattn.errors import DeviceError, EdgeattnError, ModelError
+from edgeattn.models.files import CONFIG
+from edgeattn.scratch import scratch
+
+T = TypeVar("T")
+_MAX_MODULES = 10_000  # of any model that fits a device; a config may ask for a thousand million layers
+_SEARCH_S = 5.0  # for the key that is at fault
+_FIELD = re.compile(r"Field '(\w+)' (.+)")  # of a config, as transformers refuses its type
+
+
+@contextmanager
+def models_fault(place: Path, fix: str = "save the model again with save_pretrained") -> Iterator[None]:
+    """Turns what other libraries raise inside into a ModelError at `place`, the model's folder or a file of it.
+
+    Faults of the machine stay as they are (memory, disk, permissions); a missing library is a DeviceError.
+    """
+    try:
+        yield
+    except (EdgeattnError, MemoryError):
+        raise
+    except ImportError as error:
+        raise DeviceError(_said(error), where=str(place), fix="install what this model needs") from error
+    except Exception as error:  # tokenizers raises bare Exception, configs whatever their values lead to
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise ModelError(_said(error), where=str(place), fix=fix) from error
+
+
+def read(folder: Path, load: Callable[[Path], T], *files: str) -> T:
+    """`load(folder)`. A failure is a ModelError that names the one of `files` and the key that it comes from.
+
+    files: JSON files that `load` reads; the last is blamed where no single key is at fault.
+    """
+    try:
+        with models_fault(folder / files[-1]):
+            return load(folder)
+    except ModelError as error:
+        if error.where != str(folder / files[-1]):
+            raise
+        name, key = _culprit(folder, load, files)
+        fact = error.fact if key is None or error.fact.startswith(key) else f"{key}: {error.fact}"
+        raise ModelError(
+            fact, where=str(folder / name), fix=f"correct {key or name}, or save the model again"
+        ) from error
+
+
+def empty_model(folder: Path, made_by: Any) -> Any:
+    """The model that the config in `folder` describes, on the meta device: without weights, in evaluation mode.
+
+    made_by: an Auto class of transformers. Raises ModelError where there is no such model.
+    """
+
+    def make(folder: Path) -> Any:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        with torch.device("meta"), _few_modules():
+            return made_by.from_config(config, trust_remote_code=False, dtype=torch.float32).eval()
+
+    return read(folder, make, CONFIG)
+
+
+def load_tokenizer(folder: Path, inputs: tuple[str, ...]) -> Any:
+    """The tokenizer in `folder`, checked to make `inputs` of a text. Raises ModelError where it cannot.
+
+    It pads to the right, whatever the model was trained with: batches are cut to their longest sample on that side.
+    """
+
+    def load(folder: Path) -> Any:
+        tokenizer = AutoTokenizer.from_pretrained(
+            folder, padding_side="right", local_files_only=True, trust_remote_code=False
+        )
+        if tokenizer.pad_token_id is None:  # as of GPT-2; the mask hides padding, whatever its token
+            tokenizer.pad_token = tokenizer.eos_token
+        made = tokenizer(["a", "a b"], truncation=True, max_length=8, padding=True, return_tensors="np")
+        for name in inputs:
+            made[name].astype("int64")
+        return tokenizer
+
+    return read(folder, load, CONFIG, "special_tokens_map.json", "tokenizer_config.json", "tokenizer.json")
+
+
+@contextmanager
+def _few_modules() -> Iterator[None]:
+    made = 0
+
+    def count(*_: Any) -> None:
+        nonlocal made
+        made += 1
+        if made > _MAX_MODULES:
+            raise ValueError(f"a model of more than {_MAX_MODULES} modules")
+
+    hook = register_module_module_registration_hook(count)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def _said(error: Exception) -> str:
+    field = _FIELD.search(str(error))
+    if field:
+        return f"{field[1]}: {field[2]}"
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if not lines or isinstance(error, KeyError):
+        return repr(error)
+    return lines[-1] if lines[0].endswith("(") else lines[0]  # some begin with a dump of a module
+
+
+def _culprit(folder: Path, load: Callable[[Path], Any], files: tuple[str, ...]) -> tuple[str, str | None]:
+    """(file, key) without which the model loads: the key's value is at fault. (last file, None) where none helps."""
+    until = time.monotonic() + _SEARCH_S
+    with scratch("model") as copy:
+        for file in folder.iterdir():
+            (copy / file.name).symlink_to(file.resolve())
+        for name in files:
+            if not (folder / name).is_file():
+                continue
+            document = json.loads((folder / name).read_text(encoding="utf-8"))
+            (copy / name).unlink()
+            for key in sorted(document, key=lambda key: _size(document[key]), reverse=True):
+                if time.monotonic() > until:
+                    break
+                rest = {other: value for other, value in document.items() if other != key}
+                (copy / name).write_text(json.dumps(rest), encoding="utf-8")
+                with suppress(Exception):
+                    load(copy)
+                    return name, key
+            (copy / name).write_text(json.dumps(document), encoding="utf-8")
+    return files[-1], None
+
+
+def _size(value: Any) -> float:
+    return abs(value) if isinstance(value, (int, float)) else 0  # a huge number is the likeliest fault, and the slowest
