@@ -115,9 +115,11 @@ def _said(error: Exception) -> str:
     field = _FIELD.search(str(error))
     if field:
         return f"{field[1]}: {field[2]}"
+    if isinstance(error, KeyError):
+        return f"there is no {error}"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    if not lines or isinstance(error, KeyError):
-        return repr(error)
+    if not lines:
+        return type(error).__name__
     return lines[-1] if lines[0].endswith("(") else lines[0]  # some begin with a dump of a module
 
 

@@ -10,12 +10,11 @@ import pytest
 import tiny_models
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from transformers import AutoModel
 
 from edgeattn.cli.main import run
 from edgeattn.errors import ModelError
 from edgeattn.models.checks import check_files
-from edgeattn.models.reading import empty_model, load_tokenizer
+from edgeattn.models.reading import load_tokenizer
 from edgeattn.models.teacher import check_output, load_teacher
 
 INPUTS = ("input_ids", "attention_mask")
@@ -46,7 +45,7 @@ CONFIG = [
     ({"hidden_size": 15}, "hidden_size: The hidden size (15) is not a multiple of the number of attention heads (2)",
      "hidden_size"),
     ({"vocab_size": -4}, "vocab_size: Trying to create tensor with negative dimension -4: [-4, 16]", "vocab_size"),
-    ({"hidden_act": "golu"}, "hidden_act: KeyError('golu')", "hidden_act"),
+    ({"hidden_act": "golu"}, "hidden_act: there is no 'golu'", "hidden_act"),
     ({"num_hidden_layers": 10**9}, "num_hidden_layers: a model of more than 10000 modules", "num_hidden_layers"),
     ({"id2label": "cat"}, "id2label: 'str' object has no attribute 'items'", "id2label"),
 ]  # fmt: skip
@@ -55,12 +54,11 @@ CONFIG = [
 @pytest.mark.parametrize(("keys", "fact", "key"), CONFIG, ids=[next(iter(keys)) for keys, *_ in CONFIG])
 def test_a_mistake_in_the_config(folder, capsys, keys, fact, key):
     change(folder / "config.json", **keys)
-    for make in (lambda: empty_model(folder, AutoModel), lambda: load_teacher(folder, tiny_models.text_task(folder))):
-        with pytest.raises(ModelError) as caught:
-            make()
-        assert caught.value.fact == fact
-        assert caught.value.where == str(folder / "config.json")
-        assert caught.value.fix == f"correct {key}, or save the model again"
+    with pytest.raises(ModelError) as caught:
+        load_teacher(folder, tiny_models.text_task(folder))
+    assert caught.value.fact == fact
+    assert caught.value.where == str(folder / "config.json")
+    assert caught.value.fix == f"correct {key}, or save the model again"
     assert run(["inspect", str(folder)]) == 2
     assert capsys.readouterr().err.startswith(f"error: {folder}/config.json: {fact}\n")
 
@@ -85,7 +83,7 @@ TOKENIZER = [
     ("tokenizer_config.json", {"do_lower_case": "yes"}, "do_lower_case: 'str' object is not an instance of 'bool'"),
     ("tokenizer_config.json", {"cls_token": 7}, "cls_token: Special token cls_token has to be either str or Added"),
     ("tokenizer_config.json", {"pad_token": None}, "pad_token: Asking to pad but the tokenizer does not have a padd"),
-    ("tokenizer_config.json", {"model_input_names": ["input_ids"]}, "model_input_names: KeyError('attention_mask')"),
+    ("tokenizer_config.json", {"model_input_names": ["input_ids"]}, "model_input_names: there is no 'attention_mask'"),
 ]
 
 
@@ -109,7 +107,7 @@ _KEYS = st.sampled_from(
 )  # fmt: skip
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(key=_KEYS, value=_JUNK)
 def test_any_value_of_any_key_is_taken_or_refused(sound, tmp_path, key, value):
     folder = tmp_path / "teacher"
