@@ -111,9 +111,9 @@ def test_a_model_without_the_interface_is_refused(saved, capsys):
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ('{"model_type": "no-such"}', "transformers cannot make this model: "),
+        ('{"model_type": "no-such"}', "config.json: The checkpoint you are trying to load has model type `no-such`"),
         ('{"auto_map": {}}', "auto_map asks to run code that came with the model"),
-        ("{", "config.json is not JSON"),
+        ("{", "config.json: not JSON: Expecting property name"),
     ],
 )
 def test_a_config_that_is_none_is_refused(tmp_path, capsys, config, message):
