@@ -1,4 +1,4 @@
-"""Samples as the Trainer wants them: one at a time without padding, so that it can group them by length."""
+"""Samples in the form that the Trainer takes: one at a time, without padding, so that it can group them by length."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from edgeattn.tasks import Samples, Task
 
 
 class Unpadded(Dataset[dict[str, np.ndarray]]):
-    """The samples of a task; a sequence comes without its padding."""
+    """The samples of a task; sequences come without padding."""
 
     def __init__(self, samples: Samples, task: Task, extra: tuple[str, ...] = ()) -> None:
         self._names = (*task.inputs, *extra)

@@ -28,9 +28,10 @@ def distill(
     work: Path,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Trains `student` in place, first its new attention alone, then all of it. Returns facts of each phase.
+    """Trains `student` in place, first its new attention alone, then all of it. Returns the facts of each phase.
 
-    work: a folder that survives a kill; checkpoints go there.
+    Both models are trained on the GPU where there is one, and are on the CPU again at the end. work: a folder for
+    checkpoints, which a killed run goes on from.
     """
     data = Unpadded(samples, task)
     facts: dict[str, Any] = {}
@@ -47,9 +48,9 @@ def distill(
 
     teacher.eval().requires_grad_(False)
     fresh = [parameter for variant in variants(student) for parameter in variant.transfer_parameters()]
-    for name, phase, loss in (
-        ("transfer", spec.transfer, transfer_loss),
-        ("finetune", spec.finetune, finetune_loss),
+    for name, phase, objective in (
+        ("transfer", spec.transfer, Objective(student, transfer_loss)),
+        ("finetune", spec.finetune, Objective(student, finetune_loss, teacher)),
     ):
         if phase is None or (name == "transfer" and not fresh):
             continue
@@ -60,7 +61,7 @@ def distill(
         _disable_dropout(student)
         facts[name] = train(
             name,
-            Objective(student, loss),
+            objective,
             data,
             work / name,
             steps=phase.steps,
@@ -108,8 +109,8 @@ def train_classifier(
 
 
 def _disable_dropout(model: torch.nn.Module) -> None:
-    # The student must match the teacher's exact outputs; dropout would teach it noise. Trainer calls train(), so
-    # the rates themselves go to zero.
+    # The student must match the teacher's exact outputs: dropout would teach it noise. The Trainer calls train(), so
+    # the rates themselves are set to zero.
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0

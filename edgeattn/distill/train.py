@@ -1,4 +1,4 @@
-"""One phase of training on `transformers.Trainer`: resumable, watched for NaN, with progress."""
+"""One phase of training with `transformers.Trainer`: resumable, watched for NaN, with progress."""
 
 from __future__ import annotations
 
@@ -28,18 +28,29 @@ from edgeattn.errors import TrainingError
 from edgeattn.progress import Progress
 
 LOG = logging.getLogger("edgeattn")
-_COMPLETE = "complete.json"  # written after the last file of a checkpoint: one without it was cut off by a kill
+_COMPLETE = "complete.json"  # the last file of a checkpoint to be written: without it, the checkpoint was cut off
 
 
 class Objective(nn.Module):
-    """A student under training and the loss of a batch, in the form that the Trainer calls."""
+    """A student in training and the loss of a batch, in the form that the Trainer calls.
 
-    def __init__(self, student: nn.Module, loss: Callable[..., Tensor]) -> None:
+    teacher: a model that `loss` uses. It goes to the device of the student, but into no checkpoint.
+    """
+
+    def __init__(self, student: nn.Module, loss: Callable[..., Tensor], teacher: nn.Module | None = None) -> None:
         super().__init__()
         self.student = student
         self._loss = loss
+        self._unsaved = () if teacher is None else (teacher,)  # a tuple hides it from state_dict()
         self.last = float("nan")
-        self.tokens = 0  # that were attended to, padding left out
+        self.tokens = 0  # attended, without padding
+
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Objective:
+        # The one function behind to(), cpu() and cuda(). The Trainer moves the objective alone.
+        for module in self._unsaved:
+            module._apply(fn, recurse)
+        super()._apply(fn, recurse)
+        return self
 
     def forward(self, **feeds: Tensor) -> dict[str, Tensor]:
         loss = self._loss(feeds)
@@ -56,7 +67,7 @@ class _NotFiniteError(ArithmeticError):
 
 
 class _Watch(TrainerCallback):
-    """Progress, and a stop before a step with gradients that are not finite would spoil the weights."""
+    """Shows progress, and stops before gradients that are not finite spoil the weights."""
 
     def __init__(self, phase: str, objective: Objective, progress: Progress | None) -> None:
         self._phase = phase
@@ -100,12 +111,13 @@ def train(
     by_length: bool,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Trains the objective's parameters that require gradients, for `steps` steps. phase: what to call it.
+    """Trains the objective's parameters that require gradients, for `steps` steps, on the GPU where there is one.
 
-    Checkpoints go to `work`; where it holds some already, training goes on from the newest whole one.
-    Returns {"steps", "resumed_from", "seconds", "tokens", "loss"}. Raises TrainingError where loss or gradients
-    become NaN or infinite.
+    phase: its name in messages. Checkpoints go to `work`; training goes on from the newest whole one there.
+    Returns {"steps", "resumed_from", "seconds", "tokens", "loss"}, with the models back on their device. Raises
+    TrainingError where loss or gradients become NaN or infinite.
     """
+    home = next(objective.parameters()).device
     resume = _newest_whole(work)
     if resume is not None:
         before = json.loads((resume / _COMPLETE).read_text())
@@ -133,6 +145,8 @@ def train(
         dataloader_num_workers=0,
         dataloader_pin_memory=False,
     )
+    if arguments.n_gpu > 1:  # the loss computes with the student itself, not with DataParallel's copies of it
+        arguments._n_gpu = 1
     trainer = Trainer(
         model=objective,
         args=arguments,
@@ -149,11 +163,12 @@ def train(
             trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     except _NotFiniteError as error:
         last = _newest_whole(work)
-        good = f"step {last.name.rpartition('-')[2]}" if last else "none was written yet"
+        good = f"step {last.name.rpartition('-')[2]}" if last else "none yet"
         raise TrainingError(
             f"{error} at step {trainer.state.global_step + 1} of {steps}; last good checkpoint: {good}",
             fix="lower the learning rate of this phase, or check the data",
         ) from error
+    objective.to(home)  # what follows runs it on arrays
     return {
         "steps": steps,
         "resumed_from": before["step"] if resume else None,
@@ -164,7 +179,7 @@ def train(
 
 
 def _newest_whole(work: Path) -> Path | None:
-    """The newest checkpoint that was written to its end; those that were not are removed."""
+    """The newest whole checkpoint; those that were cut off are removed."""
     whole = []
     for folder in work.glob("checkpoint-*"):
         if (folder / _COMPLETE).is_file():

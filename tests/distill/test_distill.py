@@ -1,4 +1,4 @@
-"""Training of tiny models: it learns, only what it should, and it survives kills and numbers that are none.
+"""Training of tiny models: it learns, only what it should, and it survives kills and numbers that are not finite.
 
 A whole compile that is killed with SIGKILL is in tests/e2e/test_compile.py.
 """
@@ -96,6 +96,43 @@ def test_the_same_seed_gives_the_same_student(text, tmp_path):
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
 
 
+def test_the_teacher_goes_where_the_student_goes_and_into_no_checkpoint(text):
+    student, teacher = text[:2]
+    objective = train_module.Objective(student, lambda feeds: None, teacher)
+    objective.to("meta")
+    assert {tensor.device.type for model in (student, teacher) for tensor in model.state_dict().values()} == {"meta"}
+    assert not any("teacher" in name for name in objective.state_dict())
+    assert len(objective.state_dict()) == len(student.state_dict())
+    assert len(list(objective.parameters())) == len(list(student.parameters()))
+
+
+def test_both_models_are_on_the_trainers_device_in_training_and_on_their_own_after(text, tmp_path, monkeypatch):
+    """There may be no GPU here: double precision stands for its device, which the Trainer moves the models to."""
+    student, teacher, task, samples = text
+    moved, seen = [], []
+    to, forward = train_module.Objective.to, task.forward
+
+    class Elsewhere(train_module.Trainer):
+        def __init__(self, *arguments, model, **named):
+            to(model, torch.float64)
+            super().__init__(*arguments, model=model, **named)
+
+    def spy(self, *arguments, **named):
+        moved.append(arguments)
+        return to(self, *arguments, **named)
+
+    def watched(model, feeds):
+        seen.append((model is teacher, next(model.parameters()).dtype))
+        return forward(model, feeds)
+
+    monkeypatch.setattr(train_module, "Trainer", Elsewhere)
+    monkeypatch.setattr(train_module.Objective, "to", spy)
+    monkeypatch.setattr(task, "forward", watched)
+    distill(student, teacher, task, samples, spec(finetune=phase(2)), tmp_path / "work")
+    assert set(seen) == {(True, torch.float64), (False, torch.float64)}
+    assert moved[-1] == (torch.device("cpu"),)
+
+
 def killed_after(monkeypatch, steps):
     """Training stops as if killed, once so many steps are done in all phases together."""
     done = iter(range(steps))
@@ -152,7 +189,7 @@ def test_a_checkpoint_cut_off_by_a_kill_is_ignored(text, tmp_path, caplog):
     assert "finetune goes on from its checkpoint at step 4 of 6" in caplog.messages
 
 
-def test_34_a_loss_that_is_no_number_stops_at_the_last_good_checkpoint(text, tmp_path, monkeypatch):
+def test_a_loss_that_is_no_number_stops_at_the_last_good_checkpoint(text, tmp_path, monkeypatch):
     student, teacher, task, samples = text
     distillation_loss, calls = type(task).distillation_loss, iter(range(100))
 
@@ -167,18 +204,18 @@ def test_34_a_loss_that_is_no_number_stops_at_the_last_good_checkpoint(text, tmp
     assert caught.value.exit_code == 5
 
 
-def test_34_inputs_that_are_not_finite_stop_at_the_first_step(tmp_path):
+def test_inputs_that_are_not_finite_stop_at_the_first_step(tmp_path):
     samples = tiny_models.images(32)
     samples["pixel_values"] = samples["pixel_values"] * np.float32(np.inf)
     model = tiny_models.make("vit", layers=1)[0]
     before = state(model)
     teach = TrainTeacher(epochs=1, batch_size=8, learning_rate=1e-3)
-    with pytest.raises(TrainingError, match="the loss is not finite at step 1 of 4; last good checkpoint: none was"):
+    with pytest.raises(TrainingError, match="the loss is not finite at step 1 of 4; last good checkpoint: none yet"):
         train_classifier(model, tiny_models.image_task(tmp_path), samples, teach, tmp_path / "work")
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 
-def test_34_a_gradient_that_is_no_number_is_named_before_it_spoils_the_weights(text, tmp_path, monkeypatch):
+def test_a_gradient_that_is_no_number_is_named_before_it_spoils_the_weights(text, tmp_path, monkeypatch):
     student, teacher, task, samples = text
     before = state(student)
     parameter = variants(student)[0].query_map
