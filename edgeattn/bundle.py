@@ -30,6 +30,8 @@ from edgeattn.manifest import (
     TensorSpec,
     read_manifest,
 )
+from edgeattn.registry import did_you_mean
+from edgeattn.runtimes import RUNTIMES
 from edgeattn.store import disk_errors, fsync, locked, replacing, sha256_file, write_json
 
 __all__ = [
@@ -62,8 +64,9 @@ class Bundle:
     def open(cls, path: Path) -> Bundle:
         """Read a bundle and check every file of it, before any native code may see one.
 
-        Raises BundleError for a newer schema, a path that leaves the folder, a link, a file that is missing,
-        changed, or unlisted where a runtime would find it.
+        Raises BundleError for a newer schema, a path that leaves the folder, a symbolic link, a file that is missing,
+        changed, or unlisted where a runtime would find it, and for an engine or graph that is not what bundle.json
+        says. Hard links are plain files: whoever may write to one may write to the bundle's own name of it too.
         """
         manifest = read_manifest(path)
         listed = manifest.files
@@ -78,13 +81,16 @@ class Bundle:
         for name, entry in listed.items():
             _check(path, name, entry)
         for which, engine in manifest.engines.items():
-            _check_relative(path, engine.path)
-            if engine.graph not in listed:
+            where = str(path / MANIFEST)
+            if engine.runtime not in RUNTIMES:
+                fix = did_you_mean(engine.runtime, list(RUNTIMES))
                 raise BundleError(
-                    f"engine {which!r} needs {engine.graph!r}, which is not listed",
-                    where=str(path / MANIFEST),
-                    fix=COPY_AGAIN,
+                    f"engine {which!r} needs the unknown runtime {engine.runtime!r}", where=where, fix=fix
                 )
+            if engine.graph not in listed:
+                fact = f"engine {which!r} needs {engine.graph!r}, which is not listed"
+                raise BundleError(fact, where=where, fix=COPY_AGAIN)
+            RUNTIMES[engine.runtime].check(path, engine, manifest)
         return cls(path, manifest)
 
     def graph(self, which: Literal["efficient", "dense"]) -> Path:
@@ -115,7 +121,7 @@ class Bundle:
     def record(self, name: str, document: Any) -> None:
         """Write or replace a report: JSON for verify.json and bench.json, text for report.html."""
         if name not in REPORTS:
-            raise ValueError(f"{name!r} is none of {', '.join(REPORTS)}")
+            raise ValueError(f"{name!r} is not one of {', '.join(REPORTS)}")
         with _exclusive(self.path):
             manifest = read_manifest(self.path)
             others = {key: entry for key, entry in manifest.files.items() if key != name}
@@ -191,7 +197,7 @@ def _walk(path: Path) -> Iterator[Path]:
 def _check_relative(path: Path, name: str) -> None:
     if not re.fullmatch(r"[^/\\\0]+(/[^/\\\0]+)*", name) or {".", ".."} & set(name.split("/")):
         raise BundleError(
-            f"lists {name!r}, which is no path inside the bundle",
+            f"lists {name!r}, which is not a path inside the bundle",
             where=str(path / MANIFEST),
             fix="do not use this bundle: it was tampered with",
         )
@@ -206,12 +212,6 @@ def _check(path: Path, name: str, entry: FileEntry) -> None:
         raise BundleError(f"is missing: {error.strerror}", where=str(file), fix=COPY_AGAIN) from error
     if not stat.S_ISREG(status.st_mode):
         raise BundleError("is not a plain file", where=str(file), fix=COPY_AGAIN)
-    if status.st_nlink > 1:
-        raise BundleError(
-            "is a hard link: its content can change from outside",
-            where=str(file),
-            fix="copy the bundle (cp -r)",
-        )
     if status.st_size != entry.bytes:
         raise BundleError(f"has {status.st_size} bytes; {MANIFEST} says {entry.bytes}", where=str(file), fix=COPY_AGAIN)
     found = sha256_file(file)

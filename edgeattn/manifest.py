@@ -2,83 +2,130 @@
 
 from __future__ import annotations
 
-import json
-import stat
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, NonNegativeInt, field_validator, model_validator
 
+from edgeattn.devices.profile import Name
 from edgeattn.errors import BundleError
-from edgeattn.validation import Part
+from edgeattn.jsonfile import COPY_AGAIN, read_json
+from edgeattn.metrics import METRICS, Metric
+from edgeattn.validation import Distinct, Many, Part
+
+__all__ = [
+    "COPY_AGAIN",
+    "MANIFEST",
+    "BenchSpec",
+    "EngineRef",
+    "FileEntry",
+    "Manifest",
+    "Metric",
+    "PlanEntry",
+    "Precision",
+    "TaskSpec",
+    "TensorSpec",
+    "read_manifest",
+]
 
 SCHEMA_VERSION = 1
 MANIFEST = "bundle.json"
-COPY_AGAIN = "copy the bundle again, or compile it again"
+SIDES = ("efficient", "dense")
 
-_MANIFEST_LIMIT_BYTES = 16 * 1024 * 1024
+Precision = Literal["fp32", "int8-dynamic"]
+Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
+
+
+def _graph_name(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}\.onnx", value):
+        raise ValueError(f"{value!r} is not the name of an ONNX file directly in the bundle")
+    return value
+
+
+def _engine_path(value: str) -> str:
+    if not re.fullmatch(r"engine/[a-z0-9][a-z0-9_-]{0,63}", value):
+        raise ValueError(f"{value!r} is not a folder engine/NAME of the bundle")
+    return value
+
+
+GraphName = Annotated[str, AfterValidator(_graph_name)]
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
+_TensorName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.:/-]{0,199}$")]
+_AxisName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
+_Utc = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(Z|\+00:00)$")]
 
 
 class TensorSpec(Part):
     """An input or output of both graphs. Dimensions are sizes or names: "batch", "sequence"."""
 
-    name: str
-    dtype: str
-    dims: tuple[int | str, ...]
+    name: _TensorName
+    dtype: Literal["bool", "int8", "uint8", "int32", "int64", "float16", "float32", "float64"]
+    dims: Annotated[tuple[Count | _AxisName, ...], Field(min_length=1, max_length=8)]
+
+    @field_validator("dims")
+    @classmethod
+    def _names_stand_once(cls, dims: tuple[int | str, ...]) -> tuple[int | str, ...]:
+        names = [dim for dim in dims if isinstance(dim, str)]
+        if len(set(names)) < len(names):
+            raise ValueError(f"{list(dims)} has one name for two dimensions")
+        return dims
 
 
 class EngineRef(Part):
     """An engine and the graph that it was built from, both relative to the bundle."""
 
-    runtime: str
-    path: str
-    graph: str
-    precision: str
-
-
-class Metric(Part):
-    """A metric of `edgeattn.metrics`."""
-
-    name: str
-    higher_is_better: bool
+    runtime: Name
+    path: Annotated[str, AfterValidator(_engine_path)]
+    graph: GraphName
+    precision: Precision
 
 
 class TaskSpec(Part):
     """How outputs are scored, and the share of the teacher's value that accept_metric must keep."""
 
     kind: str
-    metrics: tuple[Metric, ...]
+    metrics: Distinct[Metric]
     accept_metric: str
-    accept_of_teacher: float
+    accept_of_teacher: Annotated[float, Field(gt=0, le=1)]
 
 
 class BenchSpec(Part):
     """What is timed: lengths in tokens, None for models without a sequence."""
 
-    lengths: tuple[int, ...] | None
-    batch_size: int
-    pairs: int
+    lengths: Distinct[Count] | None
+    batch_size: Count
+    pairs: Annotated[int, Field(ge=1, le=100)]
 
 
 class FileEntry(Part):
     """A file as it was written."""
 
-    sha256: Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
-    bytes: Annotated[int, Field(ge=0)]
+    sha256: Digest
+    bytes: NonNegativeInt
+
+
+class PlanEntry(Part):
+    """What a layer's attention was replaced with."""
+
+    layer: NonNegativeInt
+    variant: Name
+    options: dict[str, Any]
 
 
 class Manifest(Part):
     """bundle.json. `write` fills in files."""
 
     schema_version: Literal[1] = 1
-    name: str
-    description: str
-    created_utc: str
+    name: Name
+    description: Annotated[str, Field(max_length=500)]
+    created_utc: _Utc
     recipe: dict[str, Any]
-    plan: list[dict[str, Any]]
+    plan: Many[PlanEntry]
     target: dict[str, Any]
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
+    inputs: Annotated[tuple[TensorSpec, ...], Field(min_length=1)]
+    outputs: Annotated[tuple[TensorSpec, ...], Field(min_length=1)]
     task: TaskSpec
     bench: BenchSpec
     engines: dict[str, EngineRef]
@@ -87,37 +134,42 @@ class Manifest(Part):
     choice: dict[str, Any]
     files: dict[str, FileEntry] = Field(default_factory=dict)
 
+    @field_validator("engines")
+    @classmethod
+    def _efficient_at_least(cls, engines: Mapping[str, EngineRef]) -> Mapping[str, EngineRef]:
+        if "efficient" not in engines or not set(engines) <= set(SIDES):
+            raise ValueError(f"there is {sorted(engines)}; a bundle has the engine 'efficient', and may have 'dense'")
+        return engines
+
+    @field_validator("task")
+    @classmethod
+    def _metrics_of_the_task(cls, task: TaskSpec) -> TaskSpec:
+        if task.kind not in METRICS:
+            raise ValueError(f"kind {task.kind!r} is unknown; there is {', '.join(METRICS)}")
+        for metric in task.metrics:
+            if metric not in METRICS[task.kind]:
+                raise ValueError(f"{metric.name!r} is not a metric of {task.kind}, or not in this direction")
+        if task.accept_metric not in [metric.name for metric in task.metrics]:
+            raise ValueError(f"accept_metric {task.accept_metric!r} is not among its metrics")
+        return task
+
+    @model_validator(mode="after")
+    def _dims_fit_each_other(self) -> Manifest:
+        tensors = [*self.inputs, *self.outputs]
+        if len({tensor.name for tensor in tensors}) < len(tensors):
+            raise ValueError("two inputs or outputs have the same name")
+        if len({tensor.dims[0] for tensor in tensors}) > 1:
+            raise ValueError("the first dimensions of inputs and outputs differ; it is the batch in all of them")
+        return self
+
 
 def read_manifest(path: Path) -> Manifest:
     """The manifest of the bundle in the folder `path`. Raises BundleError; if newer, with both versions."""
     file = path / MANIFEST
-    where = str(file)
     try:
-        status = file.lstat()
-        if not stat.S_ISREG(status.st_mode) or status.st_size > _MANIFEST_LIMIT_BYTES:
-            raise BundleError("is no manifest of a bundle", where=where, fix=COPY_AGAIN)
-        text = file.read_text(encoding="utf-8")
-        document = json.loads(text, parse_constant=_refuse_constant)
-        version = document["schema_version"]
-    except OSError as error:
-        raise BundleError(
-            f"cannot be read as a bundle: {error.strerror}", where=where, fix="name the folder that holds it"
-        ) from error
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise BundleError(f"is no manifest of a bundle: {error!r}", where=where, fix=COPY_AGAIN) from error
-    if isinstance(version, int) and version > SCHEMA_VERSION:
-        raise BundleError(
-            f"has schema version {version}; this edgeattn reads version {SCHEMA_VERSION}",
-            where=where,
-            fix="upgrade edgeattn: pip install --upgrade edgeattn",
-        )
-    try:
-        return Manifest.model_validate_json(text)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(map(str, first["loc"]))
-        raise BundleError(f"{place}: {first['msg']}", where=where, fix=COPY_AGAIN) from error
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
+        file.lstat()
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        reason = error.strerror if isinstance(error, OSError) else error
+        fix = "name the folder that holds it"
+        raise BundleError(f"cannot be read as a bundle: {reason}", where=str(file), fix=fix) from error
+    return read_json(file, Manifest, newest=SCHEMA_VERSION)

@@ -8,9 +8,17 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from edgeattn.errors import DataError
-from edgeattn.manifest import Metric
+from edgeattn.validation import Part
 
 Array = NDArray[np.generic]
+
+
+class Metric(Part):
+    """A metric that `score` gives."""
+
+    name: str
+    higher_is_better: bool
+
 
 # The metrics of each task. A recipe that names none means the first that its data allows.
 METRICS: dict[str, tuple[Metric, ...]] = {

@@ -84,14 +84,17 @@ def manifest() -> bundle.Manifest:
 
 @pytest.fixture
 def small_bundle(tmp_path: Path, manifest: bundle.Manifest) -> Path:
-    """A bundle of a few hundred bytes, whose graphs are no graphs."""
+    """A bundle of a few hundred bytes, whose graphs and engines can be opened and not run."""
+    import tiny_bundle  # the tests that need no onnx go without it
+
+    from edgeattn.runtimes.onnxruntime import default_settings, write_engine
+
     folder = tmp_path / "small_bundle"
-    for name, content in (("model.onnx", b"efficient"), ("dense.onnx", b"dense"), ("config.json", b"{}")):
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(content)
-    for which in ("efficient", "dense"):
-        (folder / "engine" / which).mkdir(parents=True)
-        (folder / "engine" / which / "engine.json").write_text("{}")
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    for which, graph in (("efficient", "model.onnx"), ("dense", "dense.onnx")):
+        (folder / graph).write_bytes(tiny_bundle.small_graph(which))
+        write_engine(folder / "engine" / which, default_settings(folder / graph, "fp32"))
     np.savez(folder / "samples.npz", **{"input.input_ids": np.arange(6).reshape(2, 3)})
     bundle.write(folder, manifest)
     return folder

@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 import pytest
+from tiny_bundle import small_graph
 
 from edgeattn import bundle
 from edgeattn.bundle import Bundle
@@ -23,7 +24,7 @@ def test_opens_with_its_manifest_graphs_and_arrays(small_bundle, manifest):
     assert opened.manifest.model_copy(update={"files": {}}) == manifest
     assert sorted(opened.manifest.files) == [name for name in names(small_bundle) if name != "bundle.json"]
     assert opened.graph("efficient") == small_bundle / "model.onnx"
-    assert opened.graph("dense").read_bytes() == b"dense"
+    assert opened.graph("dense").read_bytes() == small_graph("dense")
     samples = opened.arrays("samples")
     assert list(samples) == ["input.input_ids"]
     np.testing.assert_array_equal(samples["input.input_ids"], [[0, 1, 2], [3, 4, 5]])
@@ -48,7 +49,7 @@ def test_reports_can_be_rewritten(small_bundle):
     assert {"bench.json", "verify.json", "report.html"} <= set(again.manifest.files)
     assert json.loads((small_bundle / "verify.json").read_text()) == {"passed": True}
     assert (small_bundle / "report.html").read_text(encoding="utf-8") == "<p>é</p>"
-    with pytest.raises(ValueError, match=r"'model\.onnx' is none of verify\.json"):
+    with pytest.raises(ValueError, match=r"'model\.onnx' is not one of verify\.json"):
         opened.record("model.onnx", "")
 
 
@@ -72,7 +73,7 @@ def test_publish_replaces_where_folders_cannot_be_swapped(small_bundle, tmp_path
     bundle.publish(small_bundle, out)
     (out / "model.onnx").write_bytes(b"old")
     monkeypatch.setattr("ctypes.CDLL", lambda *_, **__: object())
-    assert bundle.publish(small_bundle, out).graph("efficient").read_bytes() == b"efficient"
+    assert bundle.publish(small_bundle, out).graph("efficient").read_bytes() == small_graph("efficient")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "small_bundle"]
 
 
@@ -100,10 +101,10 @@ def test_publish_replaces_nothing_but_a_bundle(small_bundle, tmp_path):
 
 def test_a_damaged_bundle_is_not_published(small_bundle, tmp_path):
     bundle.publish(small_bundle, tmp_path / "out")
-    (small_bundle / "model.onnx").write_bytes(b"EFFICIENT")
+    (small_bundle / "model.onnx").write_bytes(small_graph("EFFICIENT"))
     with pytest.raises(BundleError, match="was changed"):
         bundle.publish(small_bundle, tmp_path / "out")
-    assert Bundle.open(tmp_path / "out").graph("efficient").read_bytes() == b"efficient"
+    assert Bundle.open(tmp_path / "out").graph("efficient").read_bytes() == small_graph("efficient")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "small_bundle"]
 
 

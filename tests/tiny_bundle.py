@@ -8,6 +8,7 @@ replaced by a broken one: `constant()`, `graph(poison=True)`, `graph(seed=5)`.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from onnx.reference import ReferenceEvaluator
 from edgeattn import bundle as bundles
 from edgeattn.bundle import BenchSpec, Bundle, EngineRef, Manifest, Metric, TaskSpec, TensorSpec
 from edgeattn.runtimes import RUNTIMES
+from edgeattn.store import sha256_file
 
 VOCABULARY, WIDTH, LENGTH, SAMPLES, GOLDEN = 64, 16, 12, 24, 4
 INPUTS = (
@@ -112,6 +114,26 @@ def _model(nodes: list[onnx.NodeProto], weights: dict[str, Any]) -> onnx.ModelPr
     model = helper.make_model(body, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
     onnx.checker.check_model(model)
     return model
+
+
+def small_graph(name: str) -> bytes:
+    """An ONNX file of a hundred bytes that fits the fixture `manifest`. It is opened, never run."""
+    tensors = [
+        helper.make_tensor_value_info("input_ids", TensorProto.INT64, ["batch", "sequence"]),
+        helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 10]),
+    ]
+    node = helper.make_node("Cast", ["input_ids"], ["logits"], to=TensorProto.FLOAT)
+    body = helper.make_graph([node], name, tensors[:1], tensors[1:])
+    return helper.make_model(body, opset_imports=[helper.make_opsetid("", 18)], ir_version=9).SerializeToString()
+
+
+def sign(path: Path) -> None:
+    """Write the digests of a bundle's files anew, as someone does who has changed one of them."""
+    document = json.loads((path / "bundle.json").read_text())
+    for name in document["files"]:
+        if (path / name).exists():
+            document["files"][name] = {"sha256": sha256_file(path / name), "bytes": (path / name).stat().st_size}
+    (path / "bundle.json").write_text(json.dumps(document))
 
 
 def samples(count: int, seed: int = 1) -> dict[str, np.ndarray]:

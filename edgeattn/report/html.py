@@ -12,6 +12,7 @@ from typing import Any
 
 from edgeattn.bundle import Bundle, Manifest
 from edgeattn.errors import BundleError
+from edgeattn.manifest import PlanEntry
 from edgeattn.report import chart, text
 from edgeattn.report.page import PAGE
 
@@ -156,16 +157,16 @@ def _accuracy(manifest: Manifest, verify: Document | None) -> str:
     return body
 
 
-def _plan(plan: Sequence[Mapping[str, Any]]) -> str:
+def _plan(plan: Sequence[PlanEntry]) -> str:
     if not plan:
         return _paragraph("Nothing: every layer has kept its attention.")
 
-    def what(entry: Mapping[str, Any]) -> tuple[str, str]:
-        return str(entry.get("variant")), json.dumps(entry.get("options") or {}, sort_keys=True)
+    def what(entry: PlanEntry) -> tuple[str, str]:
+        return entry.variant, json.dumps(entry.options, sort_keys=True)
 
     rows = []
     for (variant, options), entries in groupby(plan, key=what):
-        layers: list[Any] = [entry.get("layer") for entry in entries]
+        layers = [entry.layer for entry in entries]
         run = len(layers) > 1 and layers == list(range(layers[0], layers[0] + len(layers)))
         span = f"{layers[0]} to {layers[-1]}" if run else _plain(layers)
         rows.append((span, variant, _plain(json.loads(options))))
@@ -182,7 +183,8 @@ def _choice(choice: Mapping[str, Any]) -> str:
         made = others.pop(side, None)
         if isinstance(made, Mapping):
             body += f"<h3>The {side} engine</h3>" + _paragraph(_plain(made.get("because")))
-            rows = [row for row in made.get("candidates") or () if isinstance(row, Mapping)]
+            candidates = made.get("candidates")
+            rows = [row for row in candidates if isinstance(row, Mapping)] if isinstance(candidates, list) else []
             head = sorted(dict.fromkeys(key for row in rows for key in row), key=lambda key: key != "name")
             body += _table([key.replace("_", " ") for key in head], [[row.get(key) for key in head] for row in rows])
     return body + _facts((key.replace("_", " "), value) for key, value in others.items() if key not in _STAGES)

@@ -6,10 +6,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from edgeattn.manifest import EngineRef, Manifest
 
 Arrays = dict[str, NDArray[np.generic]]  # tensor name -> array
 
@@ -53,6 +56,13 @@ class Runtime(Protocol):
         """Let the built engine in the folder `engine` use copies of its graph of fixed length, where they fit.
 
         graphs: sequence length -> file directly in the bundle's root.
+        """
+        ...
+
+    def check(self, root: Path, engine: EngineRef, manifest: Manifest) -> None:
+        """Raise BundleError unless the engine, and every file that it uses, is what the manifest says and harmless.
+
+        Called when the bundle at `root` is opened, after the digests were checked and before native code sees a file.
         """
         ...
 

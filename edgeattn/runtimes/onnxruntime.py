@@ -5,74 +5,74 @@ from __future__ import annotations
 import logging
 import statistics
 from collections.abc import Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, field_validator
 
 from edgeattn.devices.probe import probe_cpu, usable_threads
+from edgeattn.devices.profile import Name
 from edgeattn.errors import BundleError, DeviceError
+from edgeattn.jsonfile import COPY_AGAIN, read_json
+from edgeattn.manifest import Count, Digest, EngineRef, GraphName, Manifest, Precision
 from edgeattn.runtimes.base import Arrays, Session
 from edgeattn.runtimes.buckets import AXIS, BucketedSession
+from edgeattn.runtimes.graphs import check_graph
 from edgeattn.scratch import scratch
 from edgeattn.store import sha256_file, write_json
+from edgeattn.validation import Part
 
 LOG = logging.getLogger("edgeattn")
+ENGINE = "engine.json"
 PROVIDERS = ["CPUExecutionProvider"]
 
 # What is tried, the default first. ONNX Runtime 1.32's fused SkipLayerNormalization was measured 8 x slower
 # than LayerNormalization and Add on AVX512.
-CONFIGURATIONS: tuple[tuple[str, ...], ...] = ((), ("SkipLayerNormFusion",))
+_Optimizer = Literal["SkipLayerNormFusion"]
+CONFIGURATIONS: tuple[tuple[_Optimizer, ...], ...] = ((), ("SkipLayerNormFusion",))
 # A setting other than the default must be this much faster, or timing noise would choose the engine's digest.
 WORTH = 0.05
 
-_Optimizer = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]{1,80}$")]
 
-
-def _inside(value: str) -> str:
-    path = PurePosixPath(value)
-    if path.is_absolute() or ".." in path.parts or "\\" in value or not value:
-        raise ValueError(f"{value!r} is not a file inside the bundle")
-    return value
-
-
-_File = Annotated[str, AfterValidator(_inside)]
-
-
-class Bucket(BaseModel):
+class Bucket(Part):
     """The graph again, with its sequence length fixed."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    length: int = Field(ge=1)
-    graph: _File
+    length: Count
+    graph: GraphName
 
 
-class Trial(BaseModel):
+class Trial(Part):
     """One configuration that was timed."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     disabled_optimizers: tuple[_Optimizer, ...]
-    latency_ms: float
+    latency_ms: Annotated[float, Field(ge=0)]
 
 
-class Settings(BaseModel):
-    """engine.json."""
+class Settings(Part):
+    """engine.json.
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    threads: that it was tuned with; a session takes what its own machine has.
+    """
 
     schema_version: Literal[1] = Field(alias="schema")
     runtime: Literal["onnxruntime"]
-    version: str
-    graph: _File
-    graph_sha256: str
-    precision: str
-    threads: int = Field(ge=1, le=4096)
-    instruction_sets: tuple[str, ...]
+    version: Annotated[str, Field(pattern=r"^[0-9][0-9A-Za-z.+]{0,63}$")]
+    graph: GraphName
+    graph_sha256: Digest
+    precision: Precision
+    threads: Annotated[int, Field(ge=1, le=1024)]
+    instruction_sets: tuple[Name, ...]
     disabled_optimizers: tuple[_Optimizer, ...] = ()
     tried: tuple[Trial, ...] = ()
     buckets: tuple[Bucket, ...] = ()
+
+    @field_validator("buckets")
+    @classmethod
+    def _ascending(cls, buckets: tuple[Bucket, ...]) -> tuple[Bucket, ...]:
+        lengths = [bucket.length for bucket in buckets]
+        if lengths != sorted(set(lengths)):
+            raise ValueError(f"the lengths {lengths} are not in ascending order")
+        return buckets
 
 
 class OnnxRuntimeSession:
@@ -138,8 +138,36 @@ class OnnxRuntime:
         buckets = tuple(Bucket(length=length, graph=graph) for length, graph in sorted(graphs.items()))
         write_engine(engine, _read(engine).model_copy(update={"buckets": buckets}))
 
+    def check(self, root: Path, engine: EngineRef, manifest: Manifest) -> None:
+        """Raise BundleError unless engine.json, its graphs and the manifest agree, and no graph can do harm."""
+        settings = _read(root / engine.path)
+        file, files = root / engine.path / ENGINE, manifest.files
+        for key, value, expected in (
+            ("graph", settings.graph, engine.graph),
+            ("precision", settings.precision, engine.precision),
+            ("graph_sha256", settings.graph_sha256, files[engine.graph].sha256),
+        ):
+            if value != expected:
+                raise BundleError(f"{key}: {value}; bundle.json says {expected}", where=str(file), fix=COPY_AGAIN)
+        graphs = {settings.graph: None, **{bucket.graph: bucket.length for bucket in settings.buckets}}
+        for graph, length in graphs.items():
+            if graph not in files:
+                raise BundleError(f"{graph} is not listed in bundle.json", where=str(file), fix=COPY_AGAIN)
+            check_graph(
+                root / graph,
+                files,
+                domains={operator.partition("::")[0] for operator in self.operators},
+                precision=settings.precision,
+                inputs=manifest.inputs,
+                outputs=manifest.outputs,
+                length=length,
+            )
+
     def load(self, root: Path, engine: Path, threads: int | None = None) -> Session:
-        """The session of an engine. One tuned elsewhere runs with default settings, and a warning says so."""
+        """The session of an engine, on the usable cores unless `threads` are given.
+
+        One tuned elsewhere runs with default settings, and a warning says so.
+        """
         version = self._require()
         import onnxruntime
 
@@ -157,17 +185,23 @@ class OnnxRuntime:
             disabled = []
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3  # errors only
-        # Always given: ONNX Runtime's own default counts the machine's cores, not those that a container may
-        # use.
-        options.intra_op_num_threads = threads or (settings.threads if tuned_here else usable_threads())
+        # Always given: ONNX Runtime's own default counts the machine's cores, not those that a container may use.
+        options.intra_op_num_threads = threads or usable_threads()
         options.inter_op_num_threads = 1
 
         def opened(name: str) -> Any:
             if not (root / name).is_file():
-                raise BundleError(f"the engine's graph {name} is missing", where=str(engine))
-            return onnxruntime.InferenceSession(
-                str(root / name), options, providers=PROVIDERS, disabled_optimizers=disabled or None
-            )
+                raise BundleError(f"the engine's graph {name} is missing", where=str(engine), fix=COPY_AGAIN)
+            try:
+                return onnxruntime.InferenceSession(
+                    str(root / name), options, providers=PROVIDERS, disabled_optimizers=disabled or None
+                )
+            except _refusals() as error:
+                raise BundleError(
+                    f"onnxruntime {version} cannot load the graph: {str(error).strip().splitlines()[0]}",
+                    where=str(root / name),
+                    fix=f"compile the bundle again for a target with onnxruntime {version}",
+                ) from error
 
         session = opened(settings.graph)
         facts = {
@@ -218,17 +252,16 @@ def write_engine(folder: Path, settings: Settings) -> dict[str, Any]:
     """Write engine.json into `folder`; returns its content."""
     document: dict[str, Any] = settings.model_dump(mode="json", by_alias=True)
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "engine.json", document)
+    write_json(folder / ENGINE, document)
     return document
 
 
 def _read(folder: Path) -> Settings:
-    path = folder / "engine.json"
-    try:
-        return Settings.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise BundleError(f"the engine cannot be read: {error.strerror}", where=str(path)) from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"])) or "engine.json"
-        raise BundleError(f"{place}: {first['msg']}", where=str(path)) from error
+    return read_json(folder / ENGINE, Settings, newest=1)
+
+
+def _refusals() -> tuple[type[Exception], ...]:
+    """What ONNX Runtime raises for a graph that it cannot run; not what it raises when memory runs out."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    return (state.Fail, state.InvalidArgument, state.InvalidGraph, state.InvalidProtobuf, state.NotImplemented)

@@ -156,6 +156,7 @@ def _tensors(task: Task, evaluation: dict[str, Any], output: np.ndarray[Any, Any
     for name in task.inputs:
         shape = evaluation[name].shape
         named = tuple(dims[name].get(axis, size) for axis, size in enumerate(shape))
-        inputs.append(TensorSpec(name=name, dtype=str(evaluation[name].dtype), dims=named).model_dump_json())
+        spec = {"name": name, "dtype": str(evaluation[name].dtype), "dims": named}
+        inputs.append(TensorSpec.model_validate(spec).model_dump_json())
     result = TensorSpec(name=task.output, dtype="float32", dims=("batch", *output.shape[1:]))
     return inputs, [result.model_dump_json()]

@@ -10,6 +10,7 @@ from typing import Any
 
 from edgeattn.bundle import Bundle, EngineRef, Manifest, TensorSpec, write
 from edgeattn.errors import VerificationError
+from edgeattn.manifest import PlanEntry
 from edgeattn.models.files import weight_files, weights_digest
 from edgeattn.recipe import to_document
 from edgeattn.stage import Job, versions
@@ -39,7 +40,7 @@ def assemble(job: Job) -> dict[str, Any]:
         description=recipe.description,
         created_utc=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         recipe=to_document(recipe),
-        plan=job.facts("convert")["plan"],
+        plan=tuple(PlanEntry.model_validate(entry) for entry in job.facts("convert")["plan"]),
         target=job.device.model_dump(mode="json"),
         inputs=tuple(TensorSpec.model_validate_json(text) for text in facts["inputs"]),
         outputs=tuple(TensorSpec.model_validate_json(text) for text in facts["outputs"]),

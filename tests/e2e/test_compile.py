@@ -130,7 +130,7 @@ def outcomes(stderr: str) -> dict[str, str]:
 def test_a_compile_makes_a_bundle_with_its_evidence(compiled):
     opened = Bundle.open(compiled.bundle)
     assert opened.manifest.name == "small-digits"
-    assert [choice["variant"] for choice in opened.manifest.plan] == ["sliding_window", "hedgehog", "token_merging"]
+    assert [choice.variant for choice in opened.manifest.plan] == ["sliding_window", "hedgehog", "token_merging"]
     assert sorted(path.name for path in compiled.bundle.iterdir()) == sorted(
         [
             *("bundle.json", "config.json", "export.json", "engine", "eval.npz", "samples.npz", "report.html"),

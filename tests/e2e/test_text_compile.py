@@ -63,7 +63,7 @@ def operators(path):
 def the_bundle_is_whole_and_right(bundle):
     opened = Bundle.open(bundle)
     assert json.loads((bundle / "verify.json").read_text())["passed"] is True
-    assert [choice["variant"] for choice in opened.manifest.plan] == ["hedgehog"]
+    assert [choice.variant for choice in opened.manifest.plan] == ["hedgehog"]
     assert not {"::Loop", "::Scan", "::If"} & operators(bundle / "model.onnx")
 
 

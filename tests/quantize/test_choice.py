@@ -28,7 +28,7 @@ def offer(tmp_path, monkeypatch):
             root = tmp_path / name
             root.mkdir()
             onnx.save(graph, root / "model.onnx")
-            onnxruntime.write_engine(root / "engine", onnxruntime.default_settings(root / "model.onnx", name))
+            onnxruntime.write_engine(root / "engine", onnxruntime.default_settings(root / "model.onnx", "fp32"))
             made.append(Candidate(name, name, root, root / "engine", size))
         truth = tiny_bundle.answers(tiny_bundle.graph(dense=True), SAMPLES)
         arrays = {f"input.{name}": x for name, x in SAMPLES.items()}

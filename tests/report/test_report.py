@@ -11,6 +11,7 @@ import pytest
 import tiny_bundle
 
 from edgeattn.bundle import FileEntry
+from edgeattn.manifest import PlanEntry
 from edgeattn.report import text
 from edgeattn.report.html import refresh, render
 from edgeattn.report.table import show, show_bench, show_verify
@@ -145,7 +146,7 @@ def test_nothing_from_outside_becomes_markup(manifest, verify, bench):
             "name": EVIL,
             "description": EVIL,
             "recipe": {EVIL: EVIL},
-            "plan": [{"layer": EVIL, "variant": EVIL, "options": {EVIL: EVIL}}],
+            "plan": (PlanEntry.model_construct(layer=EVIL, variant=EVIL, options={EVIL: EVIL}),),
             "target": {"name": EVIL},
             "provenance": {EVIL: EVIL},
             "libraries": {EVIL: EVIL},

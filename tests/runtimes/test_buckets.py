@@ -87,5 +87,5 @@ def test_a_bucket_outside_the_bundle_is_refused(root):
     document = json.loads(path.read_text())
     document["buckets"][0]["graph"] = "../model-8.onnx"
     path.write_text(json.dumps(document))
-    with pytest.raises(BundleError, match="is not a file inside the bundle"):
+    with pytest.raises(BundleError, match="is not the name of an ONNX file directly in the bundle"):
         RUNTIME.load(root, root / "engine")
