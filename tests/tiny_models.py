@@ -116,6 +116,8 @@ _MODELS = {
         {**_COMMON, **_CAUSAL, "n_embd": WIDTH, "n_head": HEADS, "n_positions": 32},
         "n_layer",
     ),
+    "eurobert": ("EuroBertConfig", "EuroBertModel", {**_ROTARY, "mask_token_id": 3}, "num_hidden_layers"),
+    "nomic_bert": ("NomicBertConfig", "NomicBertModel", _TEXT, "num_hidden_layers"),
     "llama": ("LlamaConfig", "LlamaModel", {**_ROTARY, "num_key_value_heads": 1}, "num_hidden_layers"),
     "qwen3": ("Qwen3Config", "Qwen3Model", {**_ROTARY, "num_key_value_heads": 1, "head_dim": 8}, "num_hidden_layers"),
     "fnet": (

@@ -25,6 +25,7 @@ class Agent(Variant):
     name = "agent"
     Options = AgentOptions
     source = "Han et al. 2023, Agent Attention (arXiv 2312.08874), equation 4"
+    rotation_invariant = True
     options: AgentOptions
 
     def reference(self, q: Tensor, k: Tensor, v: Tensor, key_mask: Tensor | None = None) -> Tensor:

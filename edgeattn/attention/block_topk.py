@@ -32,6 +32,7 @@ class BlockTopk(Variant):
         "own block always seen as in Lu et al. 2025, MoBA (arXiv 2502.13189)"
     )
     biased = True
+    rotation_invariant = True
     options: BlockTopkOptions
 
     def reference(

@@ -69,6 +69,7 @@ class Dense(Variant):
     causal = True
     cross = True
     biased = True
+    rotation_invariant = True
     source = "Vaswani et al. 2017, Attention Is All You Need, equation 1"
 
     @property

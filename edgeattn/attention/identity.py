@@ -14,6 +14,7 @@ class Identity(Variant):
     Options = VariantOptions
     source = "a control: the limit of a window of one token"
     causal = True
+    rotation_invariant = True
 
     def reference(self, q: Tensor, k: Tensor, v: Tensor, key_mask: Tensor | None = None) -> Tensor:
         return v.float()

@@ -58,6 +58,7 @@ class SlidingWindow(Variant):
     )
     causal = True
     biased = True
+    rotation_invariant = True
     options: SlidingWindowOptions
 
     @property

@@ -55,6 +55,8 @@ class Variant(nn.Module):
     # `forward` takes key_weight [B, N], fp32: how many tokens each key stands for once tokens are merged. Without it,
     # merged keys count once.
     weighs_keys: ClassVar[bool] = False
+    # Queries and keys count through their products only, so it does not matter where rotary positions start.
+    rotation_invariant: ClassVar[bool] = False
     # `reference` and `forward` take bias [1 or B, 1 or H, N, N] last: added to the scores, learned (T5) or hiding
     # pairs with very negative values (Swin). A recurrent `step` has none.
     biased: ClassVar[bool] = False

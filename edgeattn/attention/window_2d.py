@@ -48,6 +48,7 @@ class Window2d(Variant):
     source = "Liu et al. 2021, Swin Transformer (arXiv 2103.14030), section 3.2"
     dynamic_length = False
     biased = True
+    rotation_invariant = True
     options: Window2dOptions
 
     def reference(

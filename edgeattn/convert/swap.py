@@ -15,6 +15,7 @@ from edgeattn.attention.variant import Variant
 from edgeattn.convert.interface import IMPLEMENTATION
 from edgeattn.convert.layers import SLOT, Layer, recorded_calls
 from edgeattn.convert.left_out import LeftOut, warn_of, without_layers
+from edgeattn.convert.left_padding import watch
 from edgeattn.convert.modules import adopt
 from edgeattn.convert.plan import Plan
 from edgeattn.convert.probe import run_once
@@ -107,6 +108,8 @@ def convert(model: Model, plan: Plan, inputs: Mapping[str, Tensor]) -> Model:
         model.get_submodule(layer.name).add_module(SLOT, made)
     if reducers:
         reduce(model, layers, reducers, inputs)
+    for part in _pretrained(model):
+        watch(part)
     return model
 
 

@@ -48,6 +48,7 @@ MODES = [
 ]  # fmt: skip
 CASES = [(name, options, causal) for name, causal in MODES for options in [{}, *MORE.get(name, [])]]
 QUADRATIC = {"dense"}
+CUT_BY_POSITION = {"block_topk", "window_linear", "window_2d"}  # their blocks and grids move with padding on the left
 NO_MIXING = {"identity"}  # its output does not depend on queries and keys
 LENGTHS = (1, 2, 5, 16, 37, 130)
 
@@ -187,6 +188,29 @@ def test_padded_keys_do_not_influence_real_outputs(name, options, causal, kind):
     mask = key_mask(kind, 3, 37)
     noise = torch.where(mask[:, None, :, None], 0.0, 100.0)
     close_on_real(made(q, k + noise, v - noise, mask), made(q, k, v, mask), mask)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "causal"),
+    [case for case in CASES if case[0] not in CUT_BY_POSITION and not {"conv", "grid_width"} & set(case[1])], ids=_id,
+)  # fmt: skip
+def test_padding_on_the_left_changes_nothing(name, options, causal):
+    made = variant(name, options, causal=causal)
+    q, k, v = inputs(40)
+    longer = [torch.cat([torch.full((3, 2, 7, 8), 5.0), x], 2) for x in (q, k, v)]
+    found = made(*longer, (torch.arange(47) >= 7).expand(3, 47))[:, :, 7:]
+    torch.testing.assert_close(found, made(q, k, v), rtol=1e-5, atol=1e-5)
+
+
+@every_mode
+def test_only_what_is_rotation_invariant_ignores_where_rotary_positions_start(name, causal):
+    """Positions that all move by the same number rotate every query and key by the same angles."""
+    made = variant(name, causal=causal)
+    q, k, v = inputs(150)
+    angles = 5 * torch.tensor([1.0, 0.3, 0.1, 0.03])
+    turn = torch.block_diag(*(torch.tensor([[a.cos(), -a.sin()], [a.sin(), a.cos()]]) for a in angles))
+    moved = (made(q @ turn, k @ turn, v) - made(q, k, v)).abs().max()
+    assert moved < 1e-5 if made.rotation_invariant else moved > 1e-3
 
 
 @every_case
