@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import stat
+import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from edgeattn.errors import BundleError
+from edgeattn.errors import BundleError, ResourceError
 from edgeattn.manifest import (
     COPY_AGAIN,
     MANIFEST,
@@ -233,6 +234,24 @@ def _exclusive(folder: Path) -> Iterator[None]:
                 yield
         finally:
             os.close(fd)
+
+
+def check_out(out: Path) -> None:
+    """Raise BundleError where `out` is something else than a bundle, ResourceError where it cannot be written.
+
+    Leaves nothing behind: a folder that does not exist yet is made by `publish`.
+    """
+    check_replaceable(out)
+    parent = next(folder for folder in out.absolute().parents if folder.exists())
+    if not parent.is_dir():
+        raise BundleError(f"{parent} is not a folder", where=str(out), fix="choose another --out")
+    try:
+        with tempfile.TemporaryDirectory(prefix=".edgeattn-", dir=parent):
+            pass
+    except OSError as error:
+        raise ResourceError(
+            f"cannot be written: {error.strerror}", where=str(out), fix="choose another --out"
+        ) from error
 
 
 def check_replaceable(out: Path) -> None:

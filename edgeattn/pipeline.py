@@ -7,16 +7,18 @@ inputs comes from the store; a stage that was killed goes on from its last check
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from edgeattn import stages
-from edgeattn.bundle import Bundle, check_replaceable, publish
+from edgeattn.bundle import Bundle, check_out, publish
 from edgeattn.devices import DeviceProfile, fingerprint
 from edgeattn.progress import Progress
 from edgeattn.recipe import LoadedRecipe, Recipe
 from edgeattn.stage import Runner, Stage
 from edgeattn.store import Store
 from edgeattn.target import require_here, supported
+from edgeattn.yamlfile import Positions
 
 _TORCH = ("torch", "transformers")
 
@@ -31,11 +33,7 @@ STAGES = (
     ),
     Stage(
         "convert", 2, stages.student, inputs=("teacher", "data"),
-        # The last four, and the device, are only checked: what a later stage would refuse is refused before training.
-        recipe=(
-            "model.extend_positions", "task", "attention", "reduce", "accept", "bench", "export", "quantize",
-        ),
-        device=("name", "runtimes"), libraries=_TORCH,
+        recipe=("model.extend_positions", "task", "attention", "reduce"), libraries=_TORCH,
     ),
     Stage(
         "distill", 2, stages.distil, inputs=("teacher", "data", "convert"),
@@ -60,6 +58,21 @@ STAGES = (
 )  # fmt: skip
 
 
+def preflight(positions: Positions) -> Stage:
+    """The stage before all others: it refuses what any of them would refuse, and makes nothing.
+
+    positions: the lines of the recipe's keys, for errors.
+    """
+    return Stage(
+        "preflight", 1, partial(stages.preflight, positions=positions),
+        recipe=(
+            "model", "task", "data", "attention", "reduce", "distill.max_length", "export", "quantize.precisions",
+            "accept.metric", "bench.lengths",
+        ),
+        device=("name", "runtimes"), files=stages.preflight_files, libraries=(*_TORCH, "datasets"),
+    )  # fmt: skip
+
+
 def compile_recipe(
     loaded: LoadedRecipe,
     device: DeviceProfile,
@@ -78,11 +91,11 @@ def compile_recipe(
         where="--target",
         fix="use --target cpu on that device: building for another device comes with a later version",
     )
-    check_replaceable(out)
+    check_out(out)
     # Chosen once for all stages: the first runtime of the profile that is installed here.
     device = device.model_copy(update={"runtimes": (supported(device),)})
     run = Runner(store, progress, loaded.recipe, device, loaded.root, machine=fingerprint(), fresh=fresh)
-    for stage in STAGES:
+    for stage in (preflight(loaded.positions), *STAGES):
         run(stage)
     made, verified, timed = (run.artifacts[name].path for name in ("bundle", "verify", "bench"))
     return publish(made, out, finish=lambda bundle: stages.record(bundle, verified, timed))

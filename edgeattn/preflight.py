@@ -7,7 +7,6 @@ checked the keys; here they meet the target, the data and the model. Every findi
 from __future__ import annotations
 
 import copy
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,13 +16,12 @@ from typing import Any
 import numpy as np
 from transformers import PreTrainedModel
 
-from edgeattn.bundle import check_replaceable
 from edgeattn.convert import convert, find_layers, make_plan
 from edgeattn.convert.probe import run_once
 from edgeattn.data.load import load_rows
 from edgeattn.data.rows import Rows
 from edgeattn.devices import DeviceProfile
-from edgeattn.errors import BundleError, InputError, ModelError, RecipeError, ResourceError
+from edgeattn.errors import InputError, ModelError, RecipeError
 from edgeattn.metrics import score
 from edgeattn.models.checks import check_files
 from edgeattn.models.example import example_inputs
@@ -114,20 +112,6 @@ def preflight(
         **{part: None if rows is None else len(rows) for part, rows in count.items()},
         "unchecked": unchecked,
     }
-
-
-def check_out(out: Path) -> None:
-    """Raise BundleError where `out` is something else than a bundle, ResourceError where it cannot be written."""
-    check_replaceable(out)
-    fix = "choose another --out"
-    parent = next(folder for folder in out.absolute().parents if folder.exists())
-    if not parent.is_dir():
-        raise BundleError(f"{parent} is not a folder", where=str(out), fix=fix)
-    try:
-        with tempfile.TemporaryDirectory(prefix=".edgeattn-", dir=parent):
-            pass
-    except OSError as error:
-        raise ResourceError(f"cannot be written: {error.strerror}", where=str(out), fix=fix) from error
 
 
 def _folder(findings: _Findings, recipe: Recipe, root: Path, unchecked: list[str], *, download: bool) -> Path | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -12,10 +13,11 @@ import pytest
 import tiny_models
 import transformers
 
+from edgeattn.bundle import check_out
 from edgeattn.cli.main import run
 from edgeattn.devices import load_device
 from edgeattn.errors import BundleError, DataError, InputError, ModelError, RecipeError, ResourceError
-from edgeattn.preflight import check_out, preflight
+from edgeattn.preflight import preflight
 from edgeattn.recipe import load_recipe
 
 TEXTS = """\
@@ -244,6 +246,20 @@ def test_the_hub_is_not_asked_and_what_was_not_checked_is_said(folder, monkeypat
     assert "recipe.yaml: the recipe texts is valid for cpu\n" in out
     assert "not checked: hub:org/model is not in the hub's cache: its layers, positions and tokenizer\n" in out
     assert "not checked: hub:org/data is not downloaded: columns and values of data.train\n" in out
+
+
+def test_recipes_check_says_what_compile_would(folder, monkeypatch, capsys):
+    """One check, before anything is written: not even the cache is made."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("EDGEATTN_CACHE", str(folder / "cache"))
+    (folder / "recipe.yaml").write_text(TEXTS.replace("[2]", "[7]"))
+    said = []
+    for command in (["recipes", "check", "recipe.yaml", "--target", "cpu"], ["compile", "recipe.yaml"]):
+        assert run(command) == 2
+        said.append(re.search(r"^error: (.|\n)*", capsys.readouterr().err, re.MULTILINE)[0])
+    assert said[0] == said[1]
+    assert said[0].startswith("error: recipe.yaml:11: attention[1].layers: layer 7 does not exist: the model has 3")
+    assert not (folder / "bundles").exists()
 
 
 # --- --out --------------------------------------------------------------------------------------------------

@@ -12,11 +12,12 @@ from pydantic import BaseModel
 
 from edgeattn.devices import load_device
 from edgeattn.errors import DeviceError
-from edgeattn.pipeline import STAGES
+from edgeattn.pipeline import STAGES, preflight
 from edgeattn.progress import Progress
 from edgeattn.recipe.schema import Recipe
 from edgeattn.stage import Runner, Stage, only, versions
 from edgeattn.store import Artifact, Store
+from edgeattn.yamlfile import Positions
 
 TEXT = {
     "schema": 1,
@@ -113,9 +114,9 @@ def test_a_changed_leaf_of_the_recipe_changes_the_key_of_a_stage_or_cannot_be_re
         ("attention.0.options.feature_dim", "convert"),
         ("distill.finetune.steps", "distill"),
         ("distill.max_length", "data"),
-        ("export.opset", "convert"),
-        ("quantize.prefer", "convert"),
-        ("bench.pairs", "convert"),
+        ("export.opset", "export"),
+        ("quantize.prefer", "build"),
+        ("bench.pairs", "bundle"),
         ("description", "bundle"),
     ],
 )
@@ -168,7 +169,7 @@ def test_a_declared_part_that_does_not_exist_is_refused():
         only(Recipe.model_validate(TEXT), ["taks"])
 
 
-@pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.name)
+@pytest.mark.parametrize("stage", [preflight(Positions(Path(), {})), *STAGES], ids=lambda stage: stage.name)
 def test_every_declared_part_is_one_of_a_recipe_or_a_device(stage):
     recipes = [Recipe.model_validate(document) for document in (TEXT, IMAGES)]
     for part in stage.recipe:

@@ -9,10 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgeattn.bundle import BenchSpec, TaskSpec
-from edgeattn.errors import RecipeError
 from edgeattn.metrics import METRICS, NEEDS, score
 from edgeattn.recipe.schema import Recipe
-from edgeattn.registry import did_you_mean
 
 if TYPE_CHECKING:  # torch and transformers are imported by the stages that run, not by a run from the store
     from edgeattn.tasks import Task
@@ -53,10 +51,9 @@ def scores(
 def bench_lengths(recipe: Recipe, *, sequence: bool, limit: int | None) -> tuple[int, ...] | None:
     """The lengths to time: the recipe's; without them, for a model with a sequence, 128 tokens and its longest.
 
-    limit: the model's positions, None where it has no limit. Raises RecipeError for lengths that it cannot take.
+    limit: the most tokens that the model takes, None where it has no limit.
     """
     lengths = recipe.bench.lengths
-    _check_lengths(lengths, "bench.lengths", sequence=sequence, limit=limit)
     if lengths is None and sequence:
         lengths = tuple(sorted({min(128, limit or 128), limit or 512}))
     return lengths
@@ -68,39 +65,14 @@ def bench_spec(recipe: Recipe, *, sequence: bool, limit: int | None) -> BenchSpe
     return BenchSpec(lengths=lengths, batch_size=recipe.bench.batch_size, pairs=recipe.bench.pairs)
 
 
-def check_buckets(recipe: Recipe, *, sequence: bool, limit: int | None) -> None:
-    """Raise RecipeError for length buckets that the model cannot take."""
-    _check_lengths(recipe.export.buckets, "export.buckets", sequence=sequence, limit=limit)
-
-
-def _check_lengths(lengths: tuple[int, ...] | None, where: str, *, sequence: bool, limit: int | None) -> None:
-    if lengths is None:
-        return
-    if not sequence:
-        raise RecipeError("the model has no sequence input", where=where, fix="remove it")
-    if lengths and limit and max(lengths) > limit:
-        raise RecipeError(
-            f"{max(lengths)} tokens are more than the {limit} positions of the model",
-            where=where,
-            fix="use smaller lengths, or model.extend_positions",
-        )
-
-
 def task_spec(recipe: Recipe, evaluation: dict[str, Any]) -> TaskSpec:
     """The task's metrics that the held-out data allows, and the accuracy floor."""
     metrics = tuple(
         metric for metric in METRICS[recipe.task.kind] if metric.name not in NEEDS or NEEDS[metric.name] in evaluation
     )
-    names = [metric.name for metric in metrics]
-    accept = recipe.accept.metric or names[0]
-    if accept not in names:
-        raise RecipeError(
-            f"{accept!r} is no metric that this task and data have", where="accept.metric",
-            fix=did_you_mean(accept, names),
-        )  # fmt: skip
     return TaskSpec(
         kind=recipe.task.kind,
         metrics=metrics,
-        accept_metric=accept,
+        accept_metric=recipe.accept.metric or metrics[0].name,
         accept_of_teacher=recipe.accept.of_teacher,
     )

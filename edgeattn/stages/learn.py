@@ -7,16 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeattn.data.digest import source_digest
-from edgeattn.devices import DeviceProfile
 from edgeattn.recipe.schema import NewViT, Recipe
 from edgeattn.stage import Job
-from edgeattn.stages.evidence import bench_spec, check_buckets, load, save, scores, task_spec
-from edgeattn.stages.target import opset_of, precisions_of
+from edgeattn.stages.evidence import load, save, scores
 from edgeattn.store import copy_folder, sha256_file
 
 if TYPE_CHECKING:  # torch and transformers are imported by the stages that run, not by a run from the store
-    from torch import nn
-
     from edgeattn.tasks import Task
 
 LOG = logging.getLogger("edgeattn")
@@ -93,10 +89,7 @@ def data(job: Job) -> dict[str, Any]:
 
 
 def student(job: Job) -> dict[str, Any]:
-    """Puts the plan's variants into a copy of the teacher; nothing is trained yet.
-
-    What later stages would refuse is refused here, before the training. Raises RecipeError and ModelError.
-    """
+    """Puts the plan's variants into a copy of the teacher; nothing is trained yet."""
     from edgeattn.attention import REDUCERS
     from edgeattn.convert import convert, find_layers, make_plan
     from edgeattn.models.student import save_student
@@ -108,7 +101,6 @@ def student(job: Job) -> dict[str, Any]:
     evaluation = load(job.path("data") / "eval.npz")
     example = task.example(evaluation)
     check_output(model, task, next(task.batches(evaluation, 32))[1], teacher)
-    _foresee(recipe, job.device, task, model, evaluation)
     layers = len(find_layers(model, example))
     plan = make_plan(recipe.attention, recipe.reduce, layers)
     dense = task.run(task.exportable(model), evaluation)
@@ -145,14 +137,3 @@ def distil(job: Job) -> dict[str, Any]:
     save_student(model, plan_of(model.config), job.out)
     steps = " and ".join(f"{phase['steps']} steps of {name}" for name, phase in facts.items())
     return {"phases": facts, "note": steps or "nothing to train"}
-
-
-def _foresee(recipe: Recipe, device: DeviceProfile, task: Task, model: nn.Module, evaluation: dict[str, Any]) -> None:
-    from edgeattn.models.positions import token_limit
-
-    opset_of(recipe, device)
-    precisions_of(recipe, device)
-    task_spec(recipe, evaluation)
-    limit = token_limit(model)
-    bench_spec(recipe, sequence=task.has_sequence, limit=limit)
-    check_buckets(recipe, sequence=task.has_sequence, limit=limit)

@@ -55,7 +55,7 @@ quantize: {precisions: [fp32]}
 accept: {metric: teacher_agreement, of_teacher: 0.5}
 bench: {pairs: 3}
 """
-STAGES = ("teacher", "data", "convert", "distill", "export", "build", "bundle", "verify", "bench")
+STAGES = ("preflight", "teacher", "data", "convert", "distill", "export", "build", "bundle", "verify", "bench")
 
 
 @dataclass
@@ -167,7 +167,7 @@ def test_35_a_killed_compile_goes_on_from_its_checkpoint(compiled):
     assert "distill: done" not in compiled.killed
     went_on = compiled.first.stderr
     before = outcomes(went_on)
-    assert [before[stage] for stage in ("teacher", "data", "convert")] == ["from the store"] * 3
+    assert [before[stage] for stage in ("preflight", "teacher", "data", "convert")] == ["from the store"] * 4
     assert "transfer goes on from its checkpoint at step 6 of 6\n" in went_on
     phases = Bundle.open(compiled.bundle).manifest.choice["distill"]
     assert phases["transfer"]["resumed_from"] == 6
@@ -201,24 +201,20 @@ def test_an_impossible_floor_ends_with_1_and_no_bundle(compiled, tmp_path):
         failed.stderr, re.MULTILINE,
     )  # fmt: skip
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cache", "small.yaml"]
-    assert list(outcomes(failed.stderr)) == ["teacher", "data", "convert", "distill", "export"]
+    assert list(outcomes(failed.stderr)) == ["preflight", "teacher", "data", "convert", "distill", "export"]
     assert "from the store" not in failed.stderr
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "said"),
-    [
-        ("bench: {pairs: 3}", "bench: {lengths: [64]}", "the model has no sequence input"),
-        ("quantize:", "export: {opset: 26}\nquantize:", "opset 26 is not one that cpu runs"),
-    ],
-)
-def test_what_a_late_stage_would_refuse_is_refused_before_the_training(compiled, tmp_path, old, new, said):
-    shutil.copytree(compiled.folder / "cache", tmp_path / "cache")
-    (tmp_path / "small.yaml").write_text(RECIPE.replace(old, new))
+def test_what_a_late_stage_would_refuse_is_refused_before_the_first(tmp_path):
+    text = RECIPE.replace("bench: {pairs: 3}", "bench: {lengths: [64]}").replace(
+        "quantize:", "export: {opset: 26}\nquantize:"
+    )
+    (tmp_path / "small.yaml").write_text(text)
     refused = edgeattn(tmp_path, "compile", "small.yaml", "--out", "bundle")
     assert refused.returncode == 2, refused.stderr
-    assert said in refused.stderr
-    assert list(outcomes(refused.stderr)) == ["teacher", "data"]
+    assert "small.yaml:27: export.opset: opset 26 is not one that cpu runs\n    fix: use 17 to 21\n" in refused.stderr
+    assert "small.yaml:30: bench.lengths: the model has no sequence input\n    fix: remove it\n" in refused.stderr
+    assert outcomes(refused.stderr) == {}
 
 
 def test_an_unknown_target_is_refused_with_the_known(tmp_path, monkeypatch, capsys):
