@@ -69,7 +69,7 @@ def preflight(positions: Positions) -> Stage:
             "model", "task", "data", "attention", "reduce", "distill.max_length", "export", "quantize.precisions",
             "accept.metric", "bench.lengths",
         ),
-        device=("name", "runtimes"), files=stages.preflight_files, libraries=(*_TORCH, "datasets"),
+        device=("name", "runtimes"), files=stages.preflight_files, libraries=(*_TORCH, "datasets"), check=True,
     )  # fmt: skip
 
 

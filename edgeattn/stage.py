@@ -69,6 +69,7 @@ class Stage:
     files: digests of what the body reads outside of the store, from its parts of the recipe and the root of file names.
     libraries: packages whose version changes the result.
     measured: the result holds for this machine only.
+    check: the body makes no files; it runs before the store is touched, so that what it refuses leaves nothing behind.
     """
 
     name: str
@@ -80,6 +81,7 @@ class Stage:
     files: Callable[[Recipe, Path], Sequence[str]] | None = None
     libraries: tuple[str, ...] = ()
     measured: bool = False
+    check: bool = False
 
 
 def only(model: M, parts: Sequence[str]) -> M:
@@ -152,19 +154,24 @@ class Runner:
         recipe, device = only(self.recipe, stage.recipe), only(self.device, stage.device)
         inputs = {name: self.artifacts[name] for name in stage.inputs}
         root = self.root if stage.files else None
-        artifact = self.store.run(
-            stage.name,
-            stage.version,
-            reads={
+        key: dict[str, Any] = {
+            "reads": {
                 "recipe": _document(recipe),
                 "device": _document(device),
                 "machine": dict(self.machine) if stage.measured else None,
             },
-            inputs=[*inputs.values(), *(stage.files(recipe, self.root) if stage.files else ())],
-            libraries=versions(*stage.libraries),
-            build=lambda out, work: _run(stage, Job(recipe, device, inputs, root, out, work, self.progress)),
-            fresh=self.fresh,
-        )
+            "inputs": [*inputs.values(), *(stage.files(recipe, self.root) if stage.files else ())],
+            "libraries": versions(*stage.libraries),
+        }
+
+        def build(out: Path, work: Path) -> dict[str, Any]:
+            return _run(stage, Job(recipe, device, inputs, root, out, work, self.progress))
+
+        if stage.check and (self.fresh or self.store.find(stage.name, stage.version, **key) is None):
+            facts = build(Path(), Path())
+            artifact = self.store.run(stage.name, stage.version, **key, build=lambda *_: facts, fresh=self.fresh)
+        else:
+            artifact = self.store.run(stage.name, stage.version, **key, build=build, fresh=self.fresh)
         self.progress.finish(stage.name, time.monotonic() - started, cached=artifact.cached, note=artifact.meta["note"])
         self.artifacts[stage.name] = artifact
         return artifact

@@ -175,6 +175,20 @@ class Store:
             return Path(own)
         return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edgeattn"
 
+    def find(
+        self,
+        stage: str,
+        version: int,
+        *,
+        reads: Any,
+        inputs: Sequence[Artifact | str] = (),
+        libraries: Mapping[str, str] = {},
+    ) -> Artifact | None:
+        """The stored artifact of a stage, None where there is no sound one; see `run`. Nothing is written."""
+        with contextlib.suppress(FileNotFoundError, _Damaged):
+            return _load(self._entry(_key(stage, version, reads, inputs, libraries)))
+        return None
+
     def run(
         self,
         stage: str,
@@ -197,16 +211,8 @@ class Store:
 
         Raises ResourceError when the disk is full or read-only, and whatever `build` raises.
         """
-        key = _sha256_json(
-            {
-                "stage": stage,
-                "version": version,
-                "reads": reads,
-                "inputs": [item.digest if isinstance(item, Artifact) else item for item in inputs],
-                "libraries": dict(libraries),
-            }
-        )
-        entry = self.root / "objects" / key[:2] / key
+        key = _key(stage, version, reads, inputs, libraries)
+        entry = self._entry(key)
         work = self.root / "work" / key
         if not fresh and not work.exists():
             # Without the lock, for a commit is atomic: so a read-only cache still gives what it holds.
@@ -219,6 +225,9 @@ class Store:
             artifact = self._stored(entry, stage) or self._built(entry, work, stage, build)
             _remove(work)
             return artifact
+
+    def _entry(self, key: str) -> Path:
+        return self.root / "objects" / key[:2] / key
 
     @contextlib.contextmanager
     def _lock(self, key: str, stage: str) -> Iterator[None]:
@@ -270,6 +279,18 @@ class Store:
         finally:
             _remove(staging)
         return Artifact(entry / "files", digest, meta, cached=False)
+
+
+def _key(stage: str, version: int, reads: Any, inputs: Sequence[Artifact | str], libraries: Mapping[str, str]) -> str:
+    return _sha256_json(
+        {
+            "stage": stage,
+            "version": version,
+            "reads": reads,
+            "inputs": [item.digest if isinstance(item, Artifact) else item for item in inputs],
+            "libraries": dict(libraries),
+        }
+    )
 
 
 class _Damaged(Exception):

@@ -23,13 +23,14 @@ def _teacher(recipe: Recipe, root: Path) -> str:
         return "new"
     if recipe.model.source.startswith("hub:"):
         return f"{recipe.model.source}@{recipe.model.revision}"
-    from edgeattn.models.locate import FILES, locate
+    from edgeattn.models.files import CONFIG, INDEX, PROCESSOR_FILES
+    from edgeattn.models.locate import locate
 
     folder = locate(recipe.model, root)
-    files = [folder / name for name in FILES if (folder / name).is_file()]
-    return ", ".join(
-        f"{file.name} {file.stat().st_size if file.suffix == '.safetensors' else sha256_file(file)}" for file in files
-    )
+    small = [folder / name for name in (CONFIG, INDEX, *PROCESSOR_FILES) if (folder / name).is_file()]
+    digests = [f"{file.name} {sha256_file(file)}" for file in small]
+    sizes = [f"{file.name} {file.stat().st_size}" for file in sorted(folder.glob("*.safetensors"))]
+    return ", ".join(digests + sizes)
 
 
 def preflight(job: Job, positions: Positions) -> dict[str, Any]:
