@@ -1,13 +1,18 @@
-"""How long work shows itself: a live line on a terminal, plain lines elsewhere, always on stderr."""
+"""Progress of long work: a bar on a terminal, plain lines elsewhere, always on stderr."""
 
 from __future__ import annotations
 
-import sys
+import atexit
 import time
 from typing import Any, TextIO
 
-_LINE_EVERY_S = 10.0  # between two plain lines of one stage, where there is no terminal
+from rich.console import Console
+from rich.progress import BarColumn, TextColumn
+from rich.progress import Progress as Bars
+
+_LINE_EVERY_S = 10.0  # between two plain lines of a stage
 _DRAW_EVERY_S = 0.1
+_SPEED_OVER_S = 3600.0  # the time left is estimated from the steps of the last hour
 
 
 def duration(seconds: float) -> str:
@@ -23,63 +28,65 @@ class Progress:
     """Reports stages, one at a time: `stage`, any number of `update`s, `finish`."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
-        self._stream = stream or sys.stderr
-        self._live = self._stream.isatty()
-        self._stage = ""
-        self._started = self._shown = self._updated = time.monotonic()
-        self._done = self._base = 0
+        self._console = Console(file=stream, stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
+        self._live = self._console.file.isatty() and not self._console.is_dumb_terminal
+        # No thread redraws the bar: it would disturb what is measured.
+        self._bars = Bars(
+            TextColumn("  {task.fields[stage]:<10}", markup=False),
+            BarColumn(20),
+            TextColumn("{task.description}", markup=False),
+            console=self._console,
+            auto_refresh=False,
+            transient=True,
+            redirect_stdout=False,
+            speed_estimate_period=_SPEED_OVER_S,
+            get_time=lambda: time.monotonic(),
+        )
+        self._bars.add_task("", stage="")
+        self._task = self._bars.tasks[0]
+        self._shown = 0.0
 
     def stage(self, name: str, note: str = "") -> None:
         """A stage begins."""
-        self._stage = name
-        self._started = self._updated = time.monotonic()
-        self._done = 0
-        self._shown = self._started if not self._live else 0.0
+        self._bars.reset(self._task.id, description=note, stage=name)
+        self._task.total = None
         if self._live:
-            self._draw(f"  {name:<10} {note}")
+            self._bars.start()
+            self._bars.refresh()
+            atexit.register(self._bars.stop)  # after an error, the cursor comes back
         else:
-            self._line(f"{name}: {note or 'started'}")
+            self._console.print(f"{name}: {note or 'started'}")
+            self._shown = time.monotonic()
 
     def update(self, done: int, total: int, what: str = "", /, **facts: Any) -> None:
-        """The stage stands at `done` of `total` of `what`; facts are shown beside it, such as loss=0.12.
+        """`done` of `total` steps of `what` are done; facts are shown beside it, such as loss=0.12.
 
-        A stage may count several times, one after the other; the time left is that of the present count.
+        A stage may count several times, one count after the other; the time left is that of the present count.
         """
+        if done <= self._task.completed:
+            self._bars.reset(self._task.id)  # a new count
+        self._bars.update(self._task.id, completed=done, total=total)
         now = time.monotonic()
-        if done <= self._done or self._done == 0:
-            # A new count. A resumed one starts in the middle: what was done before took none of this time.
-            self._started, self._base = self._updated, max(0, done - 1)
-        self._done, self._updated = done, now
         if now - self._shown < (_DRAW_EVERY_S if self._live else _LINE_EVERY_S) and done < total:
             return
         self._shown = now
-        each = (now - self._started) / max(1, done - self._base)
-        left = f", {duration(each * (total - done))} left" if 0 < done < total else ""
+        remaining = self._task.time_remaining
+        left = f", {duration(remaining)} left" if remaining else ""
         shown = "".join(f", {key} {_plain(value)}" for key, value in facts.items())
         text = f"{what} {done}/{total}{shown}{left}".lstrip()
         if self._live:
-            filled = int(20 * done / max(total, 1))
-            self._draw(f"  {self._stage:<10} [{'#' * filled}{'.' * (20 - filled)}] {text}")
+            self._bars.update(self._task.id, description=text, refresh=True)
         else:
-            self._line(f"{self._stage}: {text}")
+            self._console.print(f"{self._task.fields['stage']}: {text}")
 
     def finish(self, name: str, seconds: float, *, cached: bool = False, note: str = "") -> None:
         """A stage is done, or was found in the store."""
         took = "from the store" if cached else duration(seconds)
         if self._live:
-            self._draw("")
-            self._stream.write(f"  {name:<10} {took:<16} {note}\n")
-            self._stream.flush()
+            self._bars.stop()
+            self._console.print(f"  {name:<10} {took:<16} {note}")
         else:
-            self._line(f"{name}: done, {took}{', ' + note if note else ''}")
-
-    def _draw(self, text: str) -> None:
-        self._stream.write(f"\r\x1b[2K{text}")
-        self._stream.flush()
-
-    def _line(self, text: str) -> None:
-        self._stream.write(text + "\n")
-        self._stream.flush()
+            self._console.print(f"{name}: done, {took}{', ' + note if note else ''}")
 
 
 def _plain(value: Any) -> str:
