@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import pad, scaled_dot_product_attention
 
 from edgeattn.attention.lowering import allowed
 from edgeattn.attention.variant import Cost, Shape, Variant, VariantOptions, additive_mask, lowest
@@ -22,6 +22,8 @@ def dense_attention(
     causal: bool = False,
     window: int | None = None,
     bias: Tensor | None = None,
+    softcap: float | None = None,
+    sinks: Tensor | None = None,
 ) -> Tensor:
     """softmax(scaling q k^T + bias + mask) v.
 
@@ -29,8 +31,11 @@ def dense_attention(
     causal: the last query sees every key, the one before it one fewer, and so on.
     window: keys at this distance and beyond are not seen (ModernBERT).
     bias: [1 or B, H, N, M], relative positions (T5).
+    softcap: scores s become softcap tanh(s / softcap) before bias and mask (Gemma 2).
+    sinks: [H] or [B, H, N, 1], one more score per query that takes its share of the softmax and adds nothing (gpt-oss).
     """
-    if allowed(FUSED) and window is None and bias is None and (not causal or q.shape[-2] == k.shape[-2]):
+    plain = window is None and bias is None and softcap is None and sinks is None
+    if allowed(FUSED) and plain and (not causal or q.shape[-2] == k.shape[-2]):
         return _fused(q, k, v, key_mask, scaling, causal)
     mask = None if key_mask is None else additive_mask(key_mask, q.dtype)
     if causal or window is not None:
@@ -43,6 +48,16 @@ def dense_attention(
         mask = unseen if mask is None else torch.minimum(mask, unseen)
     if bias is not None:
         mask = bias.to(q.dtype) if mask is None else mask + bias.to(q.dtype)
+    if sinks is not None:  # a key of zeros, whose score is all bias, with a value of zeros
+        (b, h, n, _), m = q.shape, k.shape[-2]
+        mask = q.new_zeros(()) if mask is None else mask
+        column = (sinks[:, None, None] if sinks.ndim == 1 else sinks).expand(b, h, n, 1)
+        mask = torch.cat([mask.expand(b, h, n, m), column.to(mask.dtype)], -1)
+        k, v = pad(k, (0, 0, 0, 1)), pad(v, (0, 0, 0, 1))
+    if softcap is not None:
+        scores = softcap * torch.tanh(q @ k.mT * (scaling / softcap))
+        scores = scores if mask is None else scores + mask
+        return scores.softmax(-1, dtype=torch.promote_types(q.dtype, torch.float32)).to(v.dtype) @ v
     return scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scaling)
 
 

@@ -30,18 +30,22 @@ def attend(
     causal: bool = False,
     window: int | None = None,
     bias: Tensor | None = None,
+    softcap: float | None = None,
+    sinks: Tensor | None = None,
     cross: bool = False,
 ) -> Tensor:
     """The attention of the layer `module`: q [B, H, N, D], k, v [B, H or fewer, M, D], mask [B, M] -> [B, H, N, Dv].
 
-    causal, window, bias: as the layer's own dense attention has them; see `dense_attention`.
+    causal, window, bias, softcap, sinks: as the layer's own dense attention has them; see `dense_attention`. Variants
+    that learn their scores (those not `biased`) replace softcap and sinks too.
     cross: keys and values come from another sequence, even where it is as long as this one.
     Raises ModelError where the layer has a variant that cannot do what this call asks for.
     """
     variant: Variant | None = getattr(module, SLOT, None)
     own_bias = bias
+    scores = "soft cap" if softcap is not None else "attention sink" if sinks is not None else None
     if variant is not None:
-        _check_call(module, variant, query, key, causal, window, bias)
+        _check_call(module, variant, query, key, causal, window, bias, scores)
         if bias is not None and not torch.compiler.is_compiling():
             variant.gets_bias = True
     groups = query.shape[1] // key.shape[1]
@@ -58,6 +62,7 @@ def attend(
             length=query.shape[-2],
             keys=key.shape[-2],
             kind=type(module).__name__,
+            scores=scores,
             window=window,
         )
 
@@ -76,7 +81,10 @@ def attend(
             bias = weight if bias is None else bias + weight
 
     def dense() -> Tensor:
-        return dense_attention(query, key, value, key_mask, scaling, causal=causal, window=window, bias=bias)
+        return dense_attention(
+            query, key, value, key_mask, scaling,
+            causal=causal, window=window, bias=bias, softcap=softcap, sinks=sinks,
+        )  # fmt: skip
 
     losses = _TRANSFER.get()
     if variant is None:
@@ -123,12 +131,16 @@ def _check_call(
     causal: bool,
     window: int | None,
     bias: Tensor | None,
+    scores: str | None,
 ) -> None:
     """Raise ModelError where a call needs attention that the variant does not compute."""
     n, m = query.shape[-2], key.shape[-2]
     if bias is not None and not variant.biased:
         fact = f"{variant.name} cannot add the bias or mask that this layer was given"
         raise ModelError(fact, where=place_of(module), fix="give a key padding mask [B, N], or leave this layer dense")
+    if scores and variant.biased and variant.name != "dense":
+        fact = f"{variant.name} does not compute the {scores} of this layer"
+        raise ModelError(fact, where=place_of(module), fix="use a variant that learns its scores, or dense")
     if causal != variant.shape.causal and n > 1:
         was, now = ("causal", "bidirectional") if variant.shape.causal else ("bidirectional", "causal")
         fact = f"{variant.name} was put into a layer that was {was}, and this call is {now}"

@@ -18,7 +18,7 @@ from edgeattn.errors import ModelError
 
 IMPLEMENTATION = "edgeattn"
 # Arguments that some architectures give their attention and edgeattn does not compute: refused, never ignored.
-_UNSUPPORTED = ("softcap", "s_aux", "sinks", "indices", "block_indices", "cu_seq_lens_q")
+_UNSUPPORTED = ("indices", "block_indices", "cu_seq_lens_q")
 
 
 def _attention(
@@ -51,6 +51,7 @@ def _attention(
     else:
         causal, window = pattern_of(module, causal, window)
     key_mask, bias = attention_mask, kwargs.get("position_bias")
+    sinks = kwargs.get("s_aux") if kwargs.get("sinks") is None else kwargs["sinks"]
     if attention_mask is not None and not _is_key_mask(attention_mask):
         # Such a mask is all that tells the model's own attention what is seen, whatever the layer says of itself.
         variant, window = getattr(module, SLOT, None), None
@@ -67,6 +68,8 @@ def _attention(
         causal=causal,
         window=window,
         bias=bias,
+        softcap=kwargs.get("softcap"),
+        sinks=sinks,
     )
     return out.transpose(1, 2).contiguous(), None
 

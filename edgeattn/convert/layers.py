@@ -35,6 +35,7 @@ class Layer:
     length: int  # queries that it saw
     keys: int  # keys that it saw: as many as queries, except in cross-attention
     kind: str  # the class of the attention module
+    scores: str | None = None  # what its own softmax has beside them: a cap, or a sink
     window: int | None = None  # its own dense attention does not see keys at this distance and beyond
 
     @property

@@ -119,6 +119,8 @@ def obstacle(layer: Layer, variant: type[Variant]) -> str | None:
         return None
     if layer.bias and not variant.biased:
         return f"{variant.name} cannot add this layer's bias of relative positions or mask of its own"
+    if layer.scores and variant.biased:
+        return f"{variant.name} does not compute the {layer.scores} of this layer"
     if layer.cross and not variant.cross:
         return f"{variant.name} cannot replace cross-attention"
     if layer.shape.causal and not variant.causal:
