@@ -36,7 +36,7 @@ NEEDS = {"spearman": "gold", "accuracy": "label"}  # metric -> the array of eval
 
 
 def _unit_rows(values: ArrayLike) -> NDArray[np.float64]:
-    """[N, D] with every row at length 1; a row of zeros stays zeros, and so has cosine 0 with everything."""
+    """[N, D] with every row scaled to length 1; a row of zeros stays zero, so its cosine with everything is 0."""
     rows = np.asarray(values, dtype=np.float64)
     rows = rows.reshape(len(rows), -1)
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
@@ -54,14 +54,14 @@ def mean_cosine(a: ArrayLike, b: ArrayLike) -> float:
 
 
 def top_k_overlap(a: ArrayLike, b: ArrayLike, k: int = 10) -> float:
-    """Share of each row's k nearest rows by cosine, itself left out, that a and b agree on. a, b: [N, D].
+    """Share of each row's k nearest other rows by cosine that a and b agree on. a, b: [N, D].
 
-    With N <= k the neighbourhood is everyone else and says nothing, so k is held to half of the others.
+    k is at most half of the other rows: with N <= k every other row would be a neighbour, whatever a and b are.
     Raises DataError for fewer than 3 rows.
     """
     count = len(np.asarray(a))
     if count < 3:
-        raise DataError(f"nearest neighbours of {count} samples say nothing", fix="evaluate on at least 3 samples")
+        raise DataError(f"{count} samples have too few nearest neighbours", fix="evaluate on at least 3 samples")
     k = min(k, (count - 1) // 2)
     near_a, near_b = (_nearest(values, k) for values in (a, b))
     shared = sum(len(np.intersect1d(x, y, assume_unique=True)) for x, y in zip(near_a, near_b, strict=True))
@@ -76,14 +76,14 @@ def _nearest(values: ArrayLike, k: int) -> NDArray[np.intp]:
 
 
 def ranks(values: ArrayLike) -> NDArray[np.float64]:
-    """Ranks from 1, ties sharing their average. values: [N] -> [N]."""
+    """Ranks from 1; tied values share their average rank. values: [N] -> [N]."""
     _, inverse, counts = np.unique(np.asarray(values), return_inverse=True, return_counts=True)
     last = np.cumsum(counts)
     return np.asarray((last - (counts - 1) / 2)[inverse.reshape(-1)])
 
 
 def spearman(x: ArrayLike, y: ArrayLike) -> float:
-    """Spearman's rank correlation with average ranks for ties. x, y: [N]. NaN when either is constant."""
+    """Spearman's rank correlation with average ranks for ties. x, y: [N]. NaN where either is constant."""
     a, b = (ranks(values) - (np.asarray(values).size + 1) / 2 for values in (x, y))
     scale = np.sqrt((a @ a) * (b @ b))
     return float(a @ b / scale) if scale > 0 else float("nan")
@@ -102,15 +102,15 @@ def agreement(logits_a: ArrayLike, logits_b: ArrayLike) -> float:
 def score(task_kind: str, outputs: Mapping[str, Array], evaluation: Mapping[str, Array]) -> dict[str, float]:
     """The metrics of a task on `outputs` (name -> [S, ...]) against the arrays of eval.npz.
 
-    A metric that needs what `evaluation` lacks (gold scores, labels) is left out. A metric can be NaN (rank
-    correlation of constant outputs). Raises DataError when outputs and evaluation do not fit each other.
+    A metric is left out if `evaluation` lacks what it needs (gold scores, labels), and NaN if it has no value (rank
+    correlation of constant outputs). Raises DataError where outputs and evaluation do not fit each other.
     """
     if task_kind not in _SCORES:
         raise DataError(f"no metrics for task {task_kind!r}", fix=f"known: {', '.join(_SCORES)}")
     name, compute = _SCORES[task_kind]
     for arrays, key in ((outputs, name), (evaluation, f"teacher.{name}")):
         if key not in arrays:
-            raise DataError(f"{task_kind} is scored on {key!r}, which is missing; there is {sorted(arrays)}")
+            raise DataError(f"{task_kind} is scored on {key!r}, which is missing; found: {sorted(arrays)}")
     ours, teacher = outputs[name], evaluation[f"teacher.{name}"]
     if ours.shape != teacher.shape:
         raise DataError(f"{name} has shape {list(ours.shape)}, the teacher's has {list(teacher.shape)}")

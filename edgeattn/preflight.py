@@ -20,7 +20,7 @@ from edgeattn.convert import convert, find_layers, make_plan
 from edgeattn.convert.probe import run_once
 from edgeattn.data.load import load_rows
 from edgeattn.data.rows import Rows
-from edgeattn.devices import DeviceProfile
+from edgeattn.devices import DeviceProfile, usable_memory_bytes
 from edgeattn.errors import InputError, ModelError, RecipeError
 from edgeattn.metrics import score
 from edgeattn.models.checks import check_files
@@ -36,6 +36,8 @@ from edgeattn.stages.target import opset_of, precisions_of
 from edgeattn.tasks import TASKS, Samples, Task
 from edgeattn.validation import Finding, combined, key_text
 from edgeattn.yamlfile import Place, Positions
+
+_TRAINED_BYTES = 16  # of a parameter in training: itself, its gradient and two moments, in fp32
 
 
 @dataclass
@@ -181,8 +183,8 @@ def _check_model(
     """Converts a model like the teacher, untrained if it is new. Returns its attention layers and token limit."""
     model: PreTrainedModel | None = None
     if isinstance(recipe.model, NewViT):
-        assert isinstance(recipe.task, ImageClassification)  # the reader refuses another task
-        model = new_vit(recipe.model, recipe.task)
+        with findings.at("model"):
+            model = _new_model(recipe.model, recipe.task)
     elif folder is not None:
         with findings.at("model", "source"):
             model = load_teacher(folder, task)
@@ -210,6 +212,19 @@ def _check_model(
     if layers is not None:
         _check_rules(findings, recipe, model, example, layers)
     return layers, limit
+
+
+def _new_model(spec: NewViT, task: Any) -> PreTrainedModel:
+    """The new teacher before its training. Raises RecipeError for one that this machine has no memory for."""
+    patches = (spec.image_size // spec.patch_size) ** 2
+    layer = 4 * spec.hidden_size**2 + 2 * spec.hidden_size * spec.mlp_size
+    patch = spec.channels * spec.patch_size**2
+    needed = _TRAINED_BYTES * (spec.layers * layer + spec.hidden_size * (patches + patch + task.labels))
+    available = usable_memory_bytes()
+    if available is not None and needed > available:
+        fact = f"training it takes {needed / 1e9:.1f} GB, and this machine has {available / 1e9:.1f} GB"
+        raise RecipeError(fact, fix="use fewer or smaller layers")
+    return new_vit(spec, task)
 
 
 def _check_fit(findings: _Findings, recipe: Recipe, model: PreTrainedModel, samples: Samples) -> None:

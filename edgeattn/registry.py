@@ -1,4 +1,4 @@
-"""Closed, lazy tables of names: a name in YAML selects an entry written here in code, never a Python path."""
+"""Closed, lazy tables of names: a name in YAML selects an entry in code, never a Python path."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 def nearest(name: str, names: list[str] | tuple[str, ...]) -> str | None:
-    """The one of `names` most like `name`, if any is."""
+    """The one of `names` that is most like `name`; None if none is similar."""
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     return close[0] if close else None
 

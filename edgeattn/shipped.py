@@ -1,4 +1,4 @@
-"""Where the recipes and device profiles that ship with edgeattn lie: inside the wheel, or beside a checkout."""
+"""The folders of the recipes and device profiles that ship with edgeattn: in the wheel, or in a checkout."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A YAML document checked against its pydantic model: what is wrong is said with line, key and remedy."""
+"""Checks a YAML document against its pydantic model. Errors have line, key and remedy."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Finding:
 
 
 def validate(model: type[M], document: Any, positions: Positions, *, error: type[InputError] = InputError) -> M:
-    """`document` as a `model`. Raises one `error` that lists all that is wrong, as "file:line: key: message".
+    """`document` as a `model`. Raises one `error` that lists all findings, as "file:line: key: message".
 
     A validator of the model may raise ValueError("fact; remedy") or, about one of its part's keys,
     ValueError("key: fact; remedy").
@@ -88,7 +88,7 @@ def validate(model: type[M], document: Any, positions: Positions, *, error: type
 
 
 def combined(findings: list[Finding], positions: Positions, error: type[InputError]) -> InputError:
-    """One error that says all of `findings`, of which there is at least one, in the order of their lines."""
+    """One error that lists all of `findings` in the order of their lines; there is at least one."""
     findings = sorted(findings, key=lambda finding: int(finding.where.rpartition(":")[2]))
     if len(findings) == 1:
         only = findings[0]
@@ -110,7 +110,7 @@ def key_text(place: Place) -> str:
 def _findings(
     model: type[BaseModel], document: Any, positions: Positions, invalid: ValidationError
 ) -> Iterator[Finding]:
-    # The members of a union each report their own view of one value: such errors are said as one.
+    # Each member of a union reports its own errors about one value: these become one finding.
     groups: dict[Place, list[ErrorDetails]] = {}
     for details in invalid.errors(include_url=False):
         place = positions.known(details["loc"])
@@ -120,15 +120,15 @@ def _findings(
     for place, group in groups.items():
         inner = any(len(other) > len(place) and other[: len(place)] == place for other in groups)
         if inner and all(details["type"] in _TYPES for details in group):
-            continue  # one member of the union got further into the value and says more
+            continue  # another member of the union got further into the value, and its error is more precise
         yield _finding(model, document, positions, place, group)
 
 
 def _finding(
     model: type[BaseModel], document: Any, positions: Positions, place: Place, group: list[ErrorDetails]
 ) -> Finding:
-    """What to say of the errors of one place."""
-    # A member of a union that got as far as its own validator says more than one of another type.
+    """One finding for all errors at one place."""
+    # The error of a validator is more precise than those of the union's other members, about the type.
     first = next((details for details in group if details["type"] == "value_error"), group[0])
     kind, context = first["type"], first.get("ctx", {})
     fix: str | None
@@ -161,7 +161,7 @@ def _finding(
 
 
 def _wrong_value(group: list[ErrorDetails]) -> tuple[str, str]:
-    """Fact and remedy for a value that is not of the type or in the range that is due."""
+    """Fact and remedy for a value of the wrong type or out of range."""
     for details in group:
         kind, value, context = details["type"], details["input"], details.get("ctx", {})
         if kind in _LIMITS:
@@ -175,7 +175,7 @@ def _wrong_value(group: list[ErrorDetails]) -> tuple[str, str]:
             return f"{_shown(value)} does not match {context['pattern']}", "write it in that form"
         if kind not in _TYPES:
             return details["msg"], "correct the value"
-    # Each member of a union says what it expects.
+    # Each member of a union has its own expectation.
     *others, last = dict.fromkeys(_EXPECTED.get(details["type"]) or details["ctx"]["expected"] for details in group)
     wanted = f"{', '.join(others)} or {last}" if others else last
     value = group[0]["input"]
@@ -197,7 +197,7 @@ def described(value: Any) -> str:
 
 
 def _shown(value: Any) -> str:
-    text = repr(value)  # repr, so that control characters in a recipe cannot reach a terminal
+    text = repr(value)  # so that control characters in a recipe cannot reach a terminal
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
@@ -225,12 +225,12 @@ def _nearest(name: str, expected: str) -> str | None:
 
 
 def _fields(part: type[BaseModel]) -> dict[str, FieldInfo]:
-    """The fields of a part by the keys that stand for them in a document."""
+    """The fields of a part by their keys in a document."""
     return {field.alias or name: field for name, field in part.model_fields.items()}
 
 
 def _part_at(model: type[BaseModel], document: Any, place: Place) -> type[BaseModel] | None:
-    """The model that the mapping at `place` is an instance of; of several, the one that it fits best."""
+    """The model of the mapping at `place`; if a union allows several, the one that fits best."""
     part: type[BaseModel] | None = model
     models: list[type[BaseModel]] = [model]
     value = document

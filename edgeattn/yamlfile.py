@@ -1,12 +1,12 @@
 """The only place that reads YAML: a small, strict part of YAML 1.2 that remembers the line of every value.
 
-A recipe or device profile may come from anywhere, so what could do harm is refused while the text is still a
-stream of events, before a value is made of it: big files, deep nesting, anchors and aliases (an alias bomb
-needs them), tags (`!!python/...`), duplicate keys and more than one document.
+A recipe or device profile may come from anywhere, so harmful input is refused while the text is still a stream of
+events, before values are built: big files, deep nesting, anchors and aliases (as an alias bomb has), tags
+(`!!python/...`), duplicate keys and more than one document.
 
-Plain scalars follow the core schema of YAML 1.2, narrowed to one spelling each: `true` and `false`; `null`,
-`~` or nothing; decimal whole numbers; and decimal fractions (`1e-3` too, which YAML 1.1 takes for text).
-Everything else, such as `no`, `017`, `0o17`, `12:30` or a date, is the text that it looks like.
+Plain scalars follow the core schema of YAML 1.2, narrowed to one spelling each: `true` and `false`; `null`, `~` or
+nothing; decimal whole numbers; decimal fractions (including `1e-3`, which YAML 1.1 reads as text). Everything else,
+such as `no`, `017`, `0o17`, `12:30` or a date, is text.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ _NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 
 @dataclass(frozen=True)
 class Positions:
-    """Where in a file each of its values stands."""
+    """The line of each value in a file."""
 
     file: Path
     lines: dict[Place, int]  # the first line is 1
 
     def known(self, loc: Place) -> Place:
-        """`loc` less what the file does not hold: pydantic's names for members of a union, missing keys."""
+        """`loc` without the parts that are not in the file: pydantic's names for members of a union, missing keys."""
         place: Place = ()
         for part in loc:
             if (*place, part) in self.lines:
@@ -50,14 +50,14 @@ class Positions:
         return place
 
     def where(self, loc: Place = ()) -> str:
-        """ "file:line" of the value at `loc`, or of the nearest thing around it that the file does hold."""
+        """ "file:line" of the value at `loc`, or of the nearest part around it that is in the file."""
         return f"{self.file}:{self.lines[self.known(loc)]}"
 
 
 def read_yaml(path: Path, *, error: type[InputError] = InputError) -> tuple[Any, Positions]:
-    """The one document in a YAML file as plain dicts, lists and scalars, and where each value stands.
+    """The one document in a YAML file as plain dicts, lists and scalars, and the line of each value.
 
-    Raises `error`, with file and line, on anything that the module's text says is refused.
+    Raises `error`, with file and line, on everything that this module refuses.
     """
     text = _read_text(path, error)
     reader = _Reader(path, error)
@@ -66,7 +66,7 @@ def read_yaml(path: Path, *, error: type[InputError] = InputError) -> tuple[Any,
 
 def _read_text(path: Path, error: type[InputError]) -> str:
     try:
-        # Asked before opening: opening a pipe would wait for a writer.
+        # Before opening it: opening a pipe would wait for a writer.
         if not stat.S_ISREG(path.stat().st_mode):
             raise error("is not a regular file", where=str(path), fix="give the path of a YAML file")
         with path.open("rb") as file:
@@ -114,7 +114,7 @@ class _Reader:
             self.line = mark.line + 1 if mark else self.line
             self.refuse(f"not valid YAML: {cause.problem or cause.context}", "correct the syntax at this line")
         except (ValueError, OverflowError) as cause:
-            # PyYAML lets these out for an escape such as "\UFFFFFFFF" and for a %YAML version of 5000 digits.
+            # PyYAML raises these for an escape such as "\UFFFFFFFF" and for a %YAML version of 5000 digits.
             self.refuse(f"not valid YAML: {cause}", "correct the syntax after this line")
 
     def refuse(self, fact: str, fix: str) -> NoReturn:
@@ -166,7 +166,7 @@ class _Reader:
 
     def scalar(self, event: yaml.ScalarEvent) -> str | int | float | bool | None:
         text = self.text(event.value)
-        if not event.implicit[0]:  # it stands in quotation marks or is a block of text
+        if not event.implicit[0]:  # in quotation marks, or a block of text
             return text
         if text in _KEYWORDS:
             return _KEYWORDS[text]

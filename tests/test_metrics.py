@@ -52,7 +52,7 @@ def test_top_k_overlap_is_that_of_sklearns_neighbours(rng):
 def test_top_k_overlap_does_not_call_everyone_a_neighbour(rng):
     a, b = rng.normal(size=(2, 8, 4))
     assert metrics.top_k_overlap(a, b, k=10) < 1.0
-    with pytest.raises(DataError, match="2 samples say nothing"):
+    with pytest.raises(DataError, match="2 samples have too few nearest neighbours"):
         metrics.top_k_overlap(a[:2], b[:2])
 
 

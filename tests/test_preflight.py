@@ -121,7 +121,7 @@ CASES = [
      "recipe.yaml:9: accept.metric: spearman needs pairs with scores, and the held-out data has none\n"
      "  fix: known: teacher_cosine, teacher_top10_overlap"),
     (("pairs.jsonl}", "pairs.jsonl, limit: 1}"),
-     "recipe.yaml:8: data.eval.source: nearest neighbours of 2 samples say nothing\n  fix: evaluate on at least 3"),
+     "recipe.yaml:8: data.eval.source: 2 samples have too few nearest neighbours\n  fix: evaluate on at least 3"),
 ]  # fmt: skip
 
 
@@ -139,6 +139,7 @@ def test_what_a_compile_would_refuse_is_found(folder, change, said):
         (("channels: 1, ", ""), "recipe.yaml:4: model.channels: 3 channels, and the images have 1\n  fix: use 1"),
         (("image_size: 8", "image_size: 10"),
          "recipe.yaml:4: model.image_size: 10 x 10 pixels, and the images have 8 x 8\n  fix: use 8"),
+        (("hidden_size: 16", "hidden_size: 100000"), "recipe.yaml:4: model: training it takes 1280.9 GB, and this"),
         (("labels: 10", "labels: 5"), "recipe.yaml: 2 errors\n  recipe.yaml:7: data.train.source: builtin:digits, row"),
         (("attention:", "bench: {lengths: [64]}\nattention:"), "recipe.yaml:9: bench.lengths: the model has no seq"),
         (("attention:", "export: {buckets: [64]}\nattention:"), "recipe.yaml:9: export.buckets: the model has no seq"),

@@ -50,8 +50,13 @@ def show(name: str, as_json: bool) -> None:
 @click.option(
     "--target", default="cpu", show_default=True, metavar="NAME", help="A device that `edgeattn devices` lists."
 )
+@click.option(
+    "--root",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="The folder that file names in the recipe start from; the recipe's own by default.",
+)
 @common_options
-def check(recipe: str, target: str, as_json: bool) -> None:
+def check(recipe: str, target: str, root: Path | None, as_json: bool) -> None:
     """Say whether RECIPE (a file, or a shipped recipe's name) can be compiled for a target; nothing is written.
 
     Lists every mistake in the recipe, its data and its model with line and remedy, as `edgeattn compile` does before
@@ -61,7 +66,7 @@ def check(recipe: str, target: str, as_json: bool) -> None:
     from edgeattn.devices import load_device
     from edgeattn.recipe.reader import load_recipe, to_document
 
-    device, loaded = load_device(target), load_recipe(recipe)
+    device, loaded = load_device(target), load_recipe(recipe, root=root)
     from edgeattn.preflight import preflight  # after the reader, whose errors need none of its libraries
 
     facts = preflight(loaded.recipe, loaded.root, loaded.positions, device)

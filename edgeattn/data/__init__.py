@@ -1,1 +1,1 @@
-"""Where samples come from: files, the hub, and two sets that need no download."""
+"""Reads samples: files, the hub, and two sets that need no download."""

@@ -11,25 +11,25 @@ import numpy as np
 from edgeattn.errors import DataError
 from edgeattn.registry import did_you_mean
 
-# Columns by name. Plain, so that a run from the store can tell their digest without loading the datasets library.
+# Columns by name. Plain lists and arrays: their digest is needed on every run, and the datasets library loads slowly.
 Columns = dict[str, list[str] | np.ndarray]
 
 SPLITS = ("train", "test")
 _TEST_SHARE = 0.2
-_WORDS = (4, 120)  # shorter ones say nothing, longer ones are grammar listings
+_WORDS = (4, 120)  # shorter texts mean little, longer ones are grammar listings
 _SENTENCE_END = re.compile(r"(?<=[.!?:])\s+(?=[A-Z\"“])")
 
 
 def _held_out(name: str) -> bool:
-    """Whether a group of samples belongs to the test split: by a hash of its name, so that it never moves."""
+    """Whether a group of samples is in the test split: by a hash of its name, so that it never moves."""
     return int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) < _TEST_SHARE * 2**32
 
 
 def _python_docs(split: str) -> Columns:
-    """Sentences and paragraphs of the Python language reference, as every CPython carries it for `help()`.
+    """Sentences and paragraphs of the Python language reference, which every CPython has for `help()`.
 
-    Whole topics are held out. Some topics repeat parts of others, so a paragraph that a test topic has a text of is
-    not trained on either.
+    Whole topics are held out. Some topics repeat parts of others, so the train split also leaves out each paragraph
+    that shares a text with a test topic.
     """
     from pydoc_data.topics import topics
 
@@ -43,7 +43,7 @@ def _python_docs(split: str) -> Columns:
 
 
 def _paragraphs(topic: str) -> Iterator[list[str]]:
-    """Of each paragraph of prose: its sentences, and the whole of it where these are several."""
+    """The sentences of each paragraph of prose, and the whole paragraph if it has several."""
     for block in re.split(r"\n\s*\n", topic):
         passage = " ".join(block.replace("*", "").split())
         if "::=" in passage or ">>>" in passage or set(passage) <= set("=-*~ "):
@@ -59,7 +59,7 @@ def _digits(split: str) -> Columns:
 
     digits = load_digits()
     images = (digits.images / 16.0).astype("float32")[:, None]  # [S, 1, 8, 8], 0 to 1
-    # In the set's own order, not shuffled: neighbours are often by one writer, who must not be in both splits.
+    # Not shuffled: neighbours in the set are often by one writer, who must not be in both splits.
     rows = slice(None, 1347) if split == "train" else slice(1347, None)
     return {"image": images[rows], "label": digits.target[rows]}
 

@@ -1,4 +1,4 @@
-"""What of a source decides its samples, for the store's keys."""
+"""Digests of sources of samples, for the store's keys."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from edgeattn.store import sha256_file
 
 
 def source_digest(source: Source, root: Path) -> str:
-    """What of a source, beside the recipe's words, decides its samples: a file's digest, a builtin's content."""
+    """Digest of a source's content: a file's bytes, a builtin set's samples; for the hub, the revision."""
     kind, _, name = source.source.partition(":")
     if kind == "hub":
         return f"hub:{source.revision}"

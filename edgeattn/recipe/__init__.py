@@ -1,4 +1,4 @@
-"""Recipes: their schema, and the reader that turns a YAML file into one or says by line why it cannot."""
+"""Recipes: their schema, and the reader, whose errors have file, line, key and remedy."""
 
 from __future__ import annotations
 

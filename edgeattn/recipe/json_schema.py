@@ -1,4 +1,4 @@
-"""The JSON Schema of a recipe, for editors: with the names of variants and reducers and the options of each."""
+"""The JSON Schema of a recipe, for editors, with the names and options of all variants and reducers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def recipe_json_schema() -> dict[str, Any]:
 
 def _name_options(rule: dict[str, Any], key: str, registry: Registry[Any]) -> None:
     rule["properties"][key]["enum"] = list(registry)
-    # `options` is an open mapping in the model, since each entry's file holds its own.
+    # `options` is an open mapping in the model: each entry's own file defines its options.
     rule["allOf"] = [
         {
             "if": {"properties": {key: {"const": name}}},

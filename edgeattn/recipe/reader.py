@@ -1,4 +1,4 @@
-"""From a recipe's file to a typed, checked, frozen recipe; every error has file, line and a remedy."""
+"""Reads a recipe's file into a typed, checked, frozen recipe. Every error has file, line and a remedy."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from edgeattn.yamlfile import Positions
 
 @dataclass(frozen=True)
 class LoadedRecipe:
-    """A recipe, and where it was read."""
+    """A recipe, and its file."""
 
     recipe: Recipe
     file: Path
@@ -27,7 +27,7 @@ class LoadedRecipe:
 
 
 def read_yaml(path: Path) -> tuple[Any, Positions]:
-    """`edgeattn.yamlfile.read_yaml`, with RecipeError for what is refused."""
+    """`edgeattn.yamlfile.read_yaml` with RecipeError."""
     return yamlfile.read_yaml(path, error=RecipeError)
 
 
@@ -51,10 +51,10 @@ def find_recipe(ref: str) -> Path:
 
 
 def load_recipe(ref: str, *, root: Path | None = None) -> LoadedRecipe:
-    """The recipe that `ref` means (see `find_recipe`), checked in full before anything is built from it.
+    """The recipe that `ref` means (see `find_recipe`), with all of its keys checked.
 
     root: the folder that file names in the recipe start from and may not leave; the recipe's own if None.
-    Raises RecipeError, which lists all that is wrong with file, line, key and remedy.
+    Raises RecipeError, which lists every finding with file, line, key and remedy.
     """
     file = find_recipe(ref)
     document, positions = read_yaml(file)
@@ -76,7 +76,7 @@ def to_document(recipe: Recipe) -> dict[str, Any]:
 
 
 def _check_version(version: Any, positions: Positions) -> None:
-    # Before all else: a recipe of a newer schema has keys that would only mislead as "unknown".
+    # First: the keys of a newer schema would be called unknown, which misleads.
     if isinstance(version, int) and version > SCHEMA_VERSION:
         raise RecipeError(
             f"schema: {version} is newer than {SCHEMA_VERSION}, the newest that edgeattn {__version__} reads",

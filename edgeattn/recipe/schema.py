@@ -81,7 +81,7 @@ class NewViT(Part):
     patch_size: Count = Field(description="pixels, height and width of a patch")
     channels: Count = 3
     hidden_size: Count = 64
-    layers: Count = 4
+    layers: Annotated[int, Field(ge=1, le=1000)] = 4
     heads: Count = 4
     mlp_size: Count = 128
     train: TrainTeacher = TrainTeacher()

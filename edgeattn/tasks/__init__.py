@@ -1,4 +1,4 @@
-"""What a model is for: one file a task, behind a closed registry."""
+"""What a model is for: one file per task, behind a closed registry."""
 
 from edgeattn.registry import Registry
 from edgeattn.tasks.base import Samples, Task

@@ -17,13 +17,13 @@ from edgeattn.data.rows import Rows
 from edgeattn.manifest import Metric
 from edgeattn.models.files import PROCESSOR_FILES
 
-# Model inputs by name, the first axis counting samples; sequences are padded to the longest, beside their
-# attention_mask. Everything that is not a model input (labels, pairs, gold scores) has a name of its own.
+# Arrays by name; the first axis counts samples. Model inputs have the model's names: sequences are padded to the
+# longest and come with their attention_mask. What else the metrics need is in "label", "pairs" and "gold".
 Samples = dict[str, np.ndarray]
 
 
 class Task(ABC):
-    """A task, made from the `task` part of a recipe and the teacher's folder."""
+    """What a model is for, made from the `task` part of a recipe and the teacher's folder."""
 
     def __init__(self, spec: Any, teacher: Path) -> None:
         """spec: the recipe's part of this kind. teacher: read when it is first needed."""
@@ -34,7 +34,7 @@ class Task(ABC):
     metrics: ClassVar[tuple[Metric, ...]]
     inputs: ClassVar[tuple[str, ...]]
     output: ClassVar[str]
-    optimum_task: ClassVar[str]  # optimum's name of the task, which tells the class of its models
+    optimum_task: ClassVar[str]  # optimum's name of the task, which decides the class of its models
 
     @abstractmethod
     def read(self, rows: Rows, *, held_out: bool) -> dict[str, Any]:
@@ -53,25 +53,25 @@ class Task(ABC):
 
     @abstractmethod
     def exportable(self, model: PreTrainedModel) -> PreTrainedModel:
-        """`model` with the task's own head, such as pooling, so that the exported graph gives the task's output."""
+        """`model` with the task's own head, such as pooling, so that the exported graph returns the task's output."""
 
     @abstractmethod
     def forward(self, model: PreTrainedModel, feeds: Mapping[str, Tensor]) -> dict[str, Any]:
-        """Runs `model`: {"hidden": tuple of [B, N, C], one an embedding or layer, output name: [B, ...]}."""
+        """Runs `model`: {"hidden": one [B, N, C] for the embedding and for each layer, output name: [B, ...]}."""
 
     @abstractmethod
     def distillation_loss(
         self, student: Mapping[str, Any], teacher: Mapping[str, Any], feeds: Mapping[str, Tensor]
     ) -> Tensor:
-        """How far the student's `forward` is from the teacher's on the same feeds, as a scalar."""
+        """The distance of the student's `forward` from the teacher's on the same feeds, a scalar."""
 
     def dynamic_dims(self) -> dict[str, dict[int, str]]:
-        """Of each input: which axes may change their size, and what they are called."""
+        """input name -> axis -> name of the axis, for each axis whose size may change."""
         return {name: {0: "batch"} for name in self.inputs}
 
     @property
     def auto_model(self) -> Any:
-        """The transformers Auto class that loads a model of this task."""
+        """The transformers Auto class that loads a model for this task."""
         return TasksManager.get_model_class_for_task(self.optimum_task)
 
     @property
@@ -89,7 +89,7 @@ class Task(ABC):
         return {name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in batch.items()}
 
     def overlap(self, train: Samples, held_out: Samples) -> int:
-        """How many held-out samples are among those to learn from, input for input."""
+        """The number of held-out samples whose inputs are also in the training data."""
         known = {tuple(row.tobytes() for row in rows) for rows in self._rows(train)}
         return sum(tuple(row.tobytes() for row in rows) in known for rows in self._rows(held_out))
 
@@ -104,7 +104,7 @@ class Task(ABC):
         return self.collate(samples, slice(0, 2))
 
     def batches(self, samples: Samples, size: int) -> Iterator[tuple[np.ndarray, dict[str, Tensor]]]:
-        """(rows, feeds) over all samples, those of like length together, since padding is work."""
+        """(rows, feeds) over all samples; samples of similar length share a batch, so that little is padding."""
         count = len(samples[self.inputs[0]])
         mask = samples.get("attention_mask")
         order = np.arange(count) if mask is None else np.argsort(mask.sum(1), kind="stable")
@@ -126,5 +126,5 @@ class Task(ABC):
         return out
 
     def processor_files(self, teacher: Path) -> list[Path]:
-        """Files of the teacher's folder that prepare inputs for it: tokenizer or image processor."""
+        """The files in the teacher's folder that prepare its inputs: tokenizer or image processor."""
         return [teacher / name for name in PROCESSOR_FILES if (teacher / name).is_file()]

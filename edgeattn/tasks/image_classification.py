@@ -42,7 +42,7 @@ class ImageClassificationTask(Task):
         self, student: Mapping[str, Any], teacher: Mapping[str, Any], feeds: Mapping[str, Tensor]
     ) -> Tensor:
         pairs = list(zip(student["hidden"][1:], teacher["hidden"][1:], strict=True))
-        # Relative to the teacher's own size: a small model's hidden states have no common scale.
+        # Relative to the teacher's: the hidden states of a small model have no common scale.
         hidden = sum((s - t).square().mean() / t.square().mean() for s, t in pairs) / len(pairs)
         logits = kl_div(
             log_softmax(student[self.output], -1),

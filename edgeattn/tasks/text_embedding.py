@@ -23,7 +23,7 @@ from edgeattn.tasks.base import Samples, Task
 def pool(hidden: Tensor, attention_mask: Tensor) -> Tensor:
     """hidden: [B, N, C], attention_mask: [B, N] -> unit vectors [B, C]: the mean of the attended tokens."""
     mask = attention_mask.unsqueeze(-1).to(hidden.dtype)
-    # normalize() would divide the mean's own divisor out again: the sum is enough.
+    # The sum is enough: normalize() would cancel the divisor of the mean.
     return normalize((hidden * mask).sum(1), dim=-1)
 
 
@@ -37,7 +37,7 @@ class SentenceEmbedder(PreTrainedModel):
         super().__init__(encoder.config)
         self.encoder = encoder
 
-    # A plain dict, so that ExportedModel.from_pretrained needs nothing of edgeattn to read its structure back.
+    # A plain dict, so that ExportedModel.from_pretrained can read its structure without edgeattn.
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> dict[str, Tensor]:
         hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         return {"sentence_embedding": pool(hidden, attention_mask)}
