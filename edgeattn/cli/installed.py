@@ -1,6 +1,6 @@
-"""What of edgeattn's requirements is installed, from package metadata alone: nothing is imported.
+"""Which of edgeattn's requirements are installed, from package metadata alone: none of them but packaging is imported.
 
-It needs only the standard library, so that it also works where the device half is incomplete.
+So it also works where the rest of the device half is missing.
 """
 
 from __future__ import annotations
@@ -15,10 +15,7 @@ from dataclasses import dataclass
 from edgeattn.errors import DeviceError
 from edgeattn.versions import installed_version
 
-_REQUIREMENT = re.compile(
-    r"(?P<name>[A-Za-z0-9._-]+)\s*(\[[^]]*\])?\s*\(?(?P<range>[^;)]*)\)?(;.*\bextra\s*==\s*['\"](?P<extra>[\w-]+))?"
-)
-_CLAUSE = re.compile(r"(>=|<=|==|!=|<|>)\s*(.+)")
+_EXTRA = re.compile(r'\bextra == "([^"]+)"')
 
 # The host half's versions of transformers and onnxruntime install on no older Python.
 HOST_PYTHON = (3, 11)
@@ -79,6 +76,8 @@ def groups() -> Iterator[Group]:
 
     Raises DeviceError where edgeattn itself is not installed and so has none.
     """
+    from packaging.requirements import Requirement  # here, so that `how_to_install` can say that it is missing
+
     try:
         requirements = importlib.metadata.requires("edgeattn") or []
         python = importlib.metadata.metadata("edgeattn")["Requires-Python"]
@@ -89,12 +88,13 @@ def groups() -> Iterator[Group]:
         ) from None
     ranges: dict[str | None, dict[str, set[str]]] = {None: {}}
     for text in requirements:
-        match = _REQUIREMENT.match(text)
-        if match is None or match["name"] == "edgeattn":  # one extra that includes another
+        requirement = Requirement(text)
+        if requirement.name == "edgeattn":  # one extra that includes another
             continue
+        named = _EXTRA.search(str(requirement.marker))
         # A package may be named more than once: build tools write an included extra out.
-        clauses = ranges.setdefault(match["extra"], {}).setdefault(match["name"], set())
-        clauses |= set(filter(None, map(str.strip, match["range"].split(","))))
+        clauses = ranges.setdefault(named[1] if named else None, {}).setdefault(requirement.name, set())
+        clauses |= set(map(str, requirement.specifier))
     for extra, packages in ranges.items():
         listed = [
             Package(name, ",".join(sorted(clauses, reverse=True)), installed_version(name))
@@ -106,34 +106,13 @@ def groups() -> Iterator[Group]:
 
 
 def in_range(version: str, tested: str) -> bool | None:
-    """Whether a version lies in a range such as ">=1.23,<1.24"; None if either cannot be read.
+    """Whether a version lies in a range such as ">=1.23,<1.24"; None if either cannot be read."""
+    from packaging.specifiers import InvalidSpecifier, SpecifierSet
+    from packaging.version import InvalidVersion, Version
 
-    Only the release numbers are compared: 2.13.0+cpu and 2.13.0rc1 count as 2.13.0.
-    """
-    have = _release(version)
-    for clause in filter(None, tested.split(",")):
-        match = _CLAUSE.fullmatch(clause.strip())
-        want = _release(match[2]) if match else None
-        if match is None or want is None or have is None:
-            return None
-        holds = {
-            ">=": have >= want,
-            "<=": have <= want,
-            "==": have == want,
-            "!=": have != want,
-            "<": have < want,
-            ">": have > want,
-        }
-        if not holds[match[1]]:
-            return False
-    return True
-
-
-def _release(version: str) -> tuple[int, ...] | None:
-    match = re.match(r"\d+(\.\d+)*", version)
-    if match is None:
+    if not tested:
+        return True
+    try:
+        return SpecifierSet(tested).contains(Version(version), prereleases=True)
+    except (InvalidSpecifier, InvalidVersion):
         return None
-    numbers = [int(number) for number in match[0].split(".")]
-    while numbers and numbers[-1] == 0:  # 2.13 is 2.13.0
-        numbers.pop()
-    return tuple(numbers)

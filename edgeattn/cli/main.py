@@ -43,7 +43,12 @@ _HOST_HALF = (
     "sklearn",
     "torch",
 )
-_EXTRAS = {**dict.fromkeys((*_HOST_HALF, "transformers"), "compile"), "onnxruntime": "onnxruntime"}
+_DEVICE_HALF = ("numpy", "packaging", "psutil", "pydantic", "rich", "yaml")
+_EXTRAS: dict[str, str | None] = {
+    **dict.fromkeys(_DEVICE_HALF),
+    **dict.fromkeys((*_HOST_HALF, "transformers"), "compile"),
+    "onnxruntime": "onnxruntime",
+}
 _INTERRUPTED = 128 + signal.SIGINT
 _CLOSED_PIPE = 128 + signal.SIGPIPE  # 141, what a shell reports for any program whose reader went away
 

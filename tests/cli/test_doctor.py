@@ -183,7 +183,8 @@ def test_doctor_imports_neither_torch_nor_a_runtime() -> None:
         ("0.1.0", "==0.1.0", True),
         ("0.1.1", "!=0.1.1", False),
         ("unknown", ">=1.0", None),
-        ("1.0", "~=1.0", None),
+        ("1.0", "~=1.0", True),
+        ("1.0", "about 1", None),
         ("unknown", "", True),
     ],
 )

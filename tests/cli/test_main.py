@@ -126,6 +126,8 @@ def test_a_wrong_option_exits_with_2(capsys: pytest.CaptureFixture[str]) -> None
         (KeyboardInterrupt(), 130, "error: interrupted"),
         (ModuleNotFoundError("No module named 'torch'", name="torch"), 4,
          "error: torch is not installed\n  fix: pip install 'edgeattn[compile]'"),
+        (ModuleNotFoundError("No module named 'packaging'", name="packaging"), 4,
+         "error: packaging is not installed\n  fix: pip install --upgrade edgeattn"),
         (ModuleNotFoundError("No module named 'x'", name="x"), 5, "internal error: ModuleNotFoundError"),
         (ValueError("surprise"), 5, "error: internal error: ValueError: surprise\n  fix: this is a fault"),
     ],
