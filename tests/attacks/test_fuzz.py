@@ -1,0 +1,182 @@
+"""Any change of any field of bundle.json, engine.json or a recipe is read, or refused as bad input: never another error.
+
+`EDGEATTN_FUZZ=5000 pytest tests/attacks/test_fuzz.py` tries 5000 changes of each file; the default takes seconds.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny_bundle
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from edgeattn.bench.accuracy import check
+from edgeattn.bench.session import run
+from edgeattn.bundle import Bundle
+from edgeattn.errors import InputError
+from edgeattn.recipe import load_recipe
+from edgeattn.report.html import render
+from edgeattn.shipped import shipped
+
+EXAMPLES = int(os.environ.get("EDGEATTN_FUZZ", "150"))
+fuzz = settings(
+    max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], database=None
+)
+Place = tuple[str | int, ...]
+REMOVED = object()
+
+# Of each JSON type: empty, extreme, of a wrong form, hostile; and values that other fields take.
+VALUES: list[Any] = [
+    *(REMOVED, None, True, False, [], {}, "", " ", [None], [[[[[]]]]], {"a": {"b": {"c": {}}}}),
+    *(0, -1, 1, 2, 3, 2**31, 2**63, 10**30, 0.0, -0.5, 1.5, 5e-324, 1e308, float("nan"), float("inf"), -float("inf")),
+    *(
+        "x" * 5000,
+        "\0",
+        "../../etc/passwd",
+        "/etc/passwd",
+        "a/b",
+        "..",
+        "\x1b[2J",
+        "\u202e",
+        "-o",
+        ";rm",
+        "no",
+        "1",
+        "1e3",
+    ),
+    *("fp32", "int8-dynamic", "onnxruntime", "dense.onnx", "engine/dense", "batch", "sequence", "spearman", "int64"),
+]
+FIELDS = ["surprise", "__class__", "", "schema", "name", "layers", "\ud800"]
+
+
+def places(value: Any, at: Place = ()) -> Iterator[Place]:
+    """Where each value of a document stands, the document itself too."""
+    yield at
+    parts = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, part in parts:
+        yield from places(part, (*at, key))
+
+
+def changed(document: Any, at: Place, value: Any) -> Any:
+    """The document with the value at `at` replaced or removed."""
+    if not at:
+        return {} if value is REMOVED else value
+    document = copy.deepcopy(document)
+    holder = document
+    for key in at[:-1]:
+        holder = holder[key]
+    if value is REMOVED:
+        del holder[at[-1]]
+    else:
+        holder[at[-1]] = value
+    return document
+
+
+@st.composite
+def changes(draw: st.DrawFn, document: Any) -> Any:
+    """One to three changes of a document."""
+    for _ in range(draw(st.integers(1, 3))):
+        known = list(places(document))
+        at = draw(st.sampled_from(known))
+        if draw(st.integers(0, 5)) == 0:
+            at = (*at, draw(st.sampled_from(FIELDS)))
+            if not isinstance(value_at(document, at[:-1]), dict):
+                at = at[:-1]
+        value = draw(st.sampled_from(VALUES) | st.integers() | st.floats() | st.text(max_size=20))
+        if value is REMOVED and at not in known:
+            value = None
+        document = changed(document, at, value)
+    return document
+
+
+def value_at(document: Any, at: Place) -> Any:
+    for key in at:
+        document = document[key]
+    return document
+
+
+class Reached(Exception):
+    """Native code would start now."""
+
+
+def read(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that `verify` and `bench` do with a bundle before native code sees it."""
+
+    def native(*_: object, **__: object) -> None:
+        raise Reached
+
+    monkeypatch.setattr("edgeattn.worker._Child.__init__", native)
+    bundle = Bundle.open(path)
+    render(bundle.manifest, None, None)
+    for use in (check, run):
+        with pytest.raises((Reached, InputError)):
+            use(bundle)
+
+
+def survives(action: Callable[[], object]) -> None:
+    try:
+        action()
+    except InputError as error:
+        assert error.exit_code == 2
+        assert str(error).isprintable() or "\n" in str(error)
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("fuzz") / "tiny"
+    tiny_bundle.make(path)
+    return path
+
+
+def bundle_survives(path: Path, file: str, document: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = {name: (path / name).read_bytes() for name in ("bundle.json", file)}
+    try:
+        (path / file).write_text(json.dumps(document))
+        if file != "bundle.json":
+            tiny_bundle.sign(path)
+        survives(lambda: read(path, monkeypatch))
+    finally:
+        for name, content in before.items():
+            (path / name).write_bytes(content)
+
+
+@pytest.mark.parametrize("file", ["bundle.json", "engine/efficient/engine.json"])
+def test_each_field_in_turn(original: Path, file: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    document = json.loads((original / file).read_text())
+    for number, at in enumerate(places(document)):
+        for step in range(3):
+            value = VALUES[(number * 3 + step) % len(VALUES)]
+            bundle_survives(original, file, changed(document, at, value), monkeypatch)
+
+
+@pytest.mark.parametrize("file", ["bundle.json", "engine/efficient/engine.json"])
+def test_any_changes_of_a_signed_bundle(original: Path, file: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    document = json.loads((original / file).read_text())
+
+    @given(changes(document))
+    @fuzz
+    def fuzzed(changed_document: Any) -> None:
+        bundle_survives(original, file, changed_document, monkeypatch)
+
+    fuzzed()
+
+
+def test_any_changes_of_a_recipe(tmp_path: Path) -> None:
+    documents = [yaml.safe_load(path.read_text()) for path in sorted(shipped("recipes").glob("*.yaml"))]
+    file = tmp_path / "recipe.yaml"
+
+    @given(st.sampled_from(documents).flatmap(changes))
+    @fuzz
+    def fuzzed(document: Any) -> None:
+        file.write_bytes(yaml.safe_dump(document, allow_unicode=False).encode("utf-8", "surrogatepass"))
+        survives(lambda: load_recipe(str(file)))
+
+    fuzzed()
