@@ -14,6 +14,7 @@ from edgeattn.errors import BundleError, InputError
 Array = NDArray[np.generic]
 Arrays = dict[str, Array]
 MASK = "attention_mask"
+MOST_TOKENS = 2**22  # of one inference; more would only fill memory
 
 
 class Spec(Protocol):
@@ -89,6 +90,11 @@ def bench_feeds(
     `length` tokens and all of them are attended to; other models get the samples themselves and `length` is
     None.
     """
+    if batch_size * (length or 1) > MOST_TOKENS:
+        raise InputError(
+            f"batch size {batch_size} at length {length or 1} is more than {MOST_TOKENS} tokens at once",
+            fix="use a smaller batch size or length",
+        )
     samples = sample_arrays(inputs, arrays)
     if not has_sequence(inputs):
         if length is not None:
@@ -109,9 +115,7 @@ def bench_feeds(
 
 
 def _strung_together(inputs: Sequence[Spec], samples: Arrays, start: int, length: int) -> Arrays:
-    """One row without its batch dimension: the valid tokens of samples start, start + 1, ... up to
-    `length`.
-    """
+    """One row without its batch dimension: the valid tokens of samples start, start + 1, ... up to `length`."""
     total = len(samples[inputs[0].name])
     pieces: dict[str, list[Array]] = {spec.name: [] for spec in inputs}
     have, index = 0, start

@@ -1,8 +1,11 @@
-"""How long is warmed up and timed. The numbers and their reasons are in the benchmark's design."""
+"""How long engines are warmed up and timed."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+START_S = 1.0  # for a process to start and load an engine
+MEMORY_PROCESSES = 4  # for each length: with and without the engine, of both sides
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,19 @@ class Protocol:
     energy_s: float = 10.0
     feeds: int = 8  # different inputs that rotate
     seed: int = 0
+
+    def seconds(self, lengths: int, pairs: int) -> tuple[float, float]:
+        """The least and the most that a session takes: where every process is steady at once, and where none is."""
+
+        def session(warm_s: float, timed_s: float) -> float:
+            processes = 2 * pairs
+            timing = processes * (START_S + warm_s + timed_s) + 2 * self.energy_s
+            return lengths * (MEMORY_PROCESSES * START_S + timing)
+
+        return (
+            session(self.warm_min_s, self.blocks * self.block_s),
+            session(self.warm_max_s, max(self.measure_max_s, self.blocks * self.block_s)),
+        )
 
     @classmethod
     def quick(cls) -> Protocol:

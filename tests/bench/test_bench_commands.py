@@ -34,9 +34,10 @@ def test_verify_of_nan_exits_with_1(tmp_path, capsys, json_option):
 
 def test_bench_prints_a_table_and_refreshes_the_report(tiny, hasty, capsys):
     assert run(["bench", str(tiny.path), "--quick", "--lengths", "8", "--pairs", "1"]) == 0
-    printed = capsys.readouterr().out
+    printed, logged = capsys.readouterr()
     assert "8 tokens: " in printed
     assert "interval n/a" in printed
+    assert "bench: dense and efficient in turn, takes 6.2 s to 6.8 s\n" in logged
     assert "<svg" in (tiny.path / "report.html").read_text()
 
 

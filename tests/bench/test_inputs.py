@@ -51,6 +51,11 @@ def test_a_model_without_a_sequence_gets_its_samples():
         bench_feeds(IMAGE, {"input.pixels": pixels}, length=8, batch_size=1, count=1)
 
 
+def test_more_tokens_than_memory_holds_are_refused(evaluation):
+    with pytest.raises(InputError, match="batch size 1000000 at length 1000000 is more than 4194304 tokens at once"):
+        bench_feeds(tiny_bundle.INPUTS, evaluation, length=10**6, batch_size=10**6, count=1)
+
+
 def test_samples_come_one_by_one_without_their_padding(evaluation):
     batches = list(one_by_one(tiny_bundle.INPUTS, evaluation))
     assert len(batches) == tiny_bundle.SAMPLES
