@@ -44,8 +44,8 @@ def run_parts(name: str, parts: Mapping[str, Callable[[], list[Row]]], chosen: S
     print(record(name, [Row(**row) for part in parts for row in found.get(part, [])], notes))
 
 
-def record(name: str, rows: list[Row], notes: list[str]) -> Path:
-    """Writes both files and returns the path of the JSON."""
+def record(name: str, rows: list[Row], notes: list[str], more: Mapping[str, Any] | None = None) -> Path:
+    """Writes both files and returns the path of the JSON, which also holds `more`."""
     commit = subprocess.run(
         ["git", "rev-parse", "HEAD"], cwd=RESULTS.parent, capture_output=True, text=True, check=True
     ).stdout.strip()
@@ -57,6 +57,7 @@ def record(name: str, rows: list[Row], notes: list[str]) -> Path:
         "machine": machine,
         "notes": notes,
         "rows": [asdict(row) for row in rows],
+        **(more or {}),
     }
     RESULTS.mkdir(exist_ok=True)
     write_json(RESULTS / f"{name}.json", document)

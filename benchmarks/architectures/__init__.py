@@ -1,0 +1,1 @@
+"""Every architecture of the installed transformers, tiny and seeded: converted, compared, exported."""

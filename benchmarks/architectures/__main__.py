@@ -1,0 +1,92 @@
+"""Every architecture of the installed transformers, tiny: converted, compared with its own eager attention, exported.
+
+Run: python -m benchmarks.architectures [--only TYPE,TYPE] [--checks convert]. Without options, all types and checks:
+under an hour on two quiet cores. It writes benchmarks/results/architectures.json and docs/models.md, and exits 1 where
+an output is wrong. Needs no data and no weights.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+import importlib.util
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+import transformers
+from transformers.models.auto.modeling_auto import MODEL_MAPPING_NAMES
+
+from benchmarks.architectures.compare import TOLERANCE
+from benchmarks.architectures.page import figures, render, verdict
+from benchmarks.architectures.sweep import Row, examine_type, share_operators, sweep
+from benchmarks.record import record
+from edgeattn.store import write_json
+
+PAGE = Path(__file__).parents[2] / "docs" / "models.md"
+NOTES = ["Types of transformers.AutoModel, each tiny and with random weights; docs/models.md has one row per type."]
+
+
+@click.command()
+@click.option("--only", default="", help="Types, separated by commas. Nothing is written unless --out is given.")
+@click.option("--checks", type=click.Choice(["all", "convert"]), default="all", help="convert leaves the export out.")
+@click.option(
+    "--out", type=click.Path(path_type=Path, dir_okay=False), help="Write the rows to this JSON file instead."
+)
+def main(only: str, checks: str, out: Path | None) -> None:
+    transformers.logging.set_verbosity_error()
+    torch.set_num_threads(1)
+    share_operators()
+    types = [name for name in only.split(",") if name] or list(MODEL_MAPPING_NAMES)
+    unknown = sorted(set(types) - set(MODEL_MAPPING_NAMES))
+    if unknown:
+        raise click.BadParameter(f"transformers {transformers.__version__} has no type {', '.join(unknown)}")
+    done = 0
+
+    def tell(row: Row) -> None:
+        nonlocal done
+        done += 1
+        click.echo(f"{done}/{len(types)} {row['type']}: {summary(row)} ({row['seconds']} s)")
+
+    rows = sweep(types, functools.partial(examine_type, export=checks == "all"), tell)
+    more = {"types": rows, "versions": versions(), "tolerance": TOLERANCE}
+    if out is not None:
+        write_json(out, more)
+    elif not only:
+        path = record("architectures", figures(rows), NOTES, more)
+        PAGE.write_text(render(load(path)), encoding="utf-8")
+        click.echo(f"{path}\n{PAGE}")
+    sys.exit(any(verdict(row) == "wrong" for row in rows))
+
+
+def versions() -> dict[str, str | None]:
+    """Of the libraries that the results depend on; timm's families are among the types only where it is installed."""
+    names = ("transformers", "torch", "onnxruntime", "onnx", "timm")
+    return {name: importlib.metadata.version(name) if importlib.util.find_spec(name) else None for name in names}
+
+
+def load(path: Path) -> dict[str, Any]:
+    import json
+
+    document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return document
+
+
+def summary(row: Row) -> str:
+    """One line about a type: what is wrong, else why it is not looked at or refused, else "equal"."""
+    if not row["buildable"]:
+        return f"not buildable: {row['reason'][:120]}"
+    if row["refused"]:
+        return f"refused{'' if row['refused']['clear'] else ' unclearly'}: {row['refused']['reason'][:120]}"
+    found = [
+        f"{name}: {check['result']} {check.get('error', '')} {check.get('detail', '')[:120]}".strip()
+        for name, check in row["checks"].items()
+        if check["result"] not in ("equal", "n/a")
+    ]
+    return "; ".join(found) or "equal"
+
+
+if __name__ == "__main__":
+    main()

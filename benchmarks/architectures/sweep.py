@@ -1,0 +1,110 @@
+"""Runs types side by side, each in a process of its own with limits of time and memory."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import io
+import json
+import logging
+import multiprocessing
+import os
+import resource
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from benchmarks.architectures.cases import example
+from benchmarks.architectures.checks import examine, first_line
+from benchmarks.architectures.compare import run
+from benchmarks.architectures.tiny import LEVELS, NotBuildable, build
+
+Row = dict[str, Any]
+WORKERS, TIME_LIMIT_S, MEMORY_BYTES = 2, 150.0, 6 * 1024**3
+
+
+def sweep(types: Iterable[str], one: Callable[[str], Row], told: Callable[[Row], None]) -> list[Row]:
+    """The row of each type, in the order given; `told` hears of each as it ends."""
+    context, todo, rows = multiprocessing.get_context("fork"), list(types), {}
+    live: list[tuple[str, Any, Path, float]] = []
+    order = list(todo)
+    with tempfile.TemporaryDirectory(prefix="architectures-") as folder:
+        while todo or live:
+            while todo and len(live) < WORKERS:
+                name = todo.pop(0)
+                path = Path(folder) / f"{len(order) - len(todo)}.json"
+                process = context.Process(target=_child, args=(name, one, path))
+                process.start()
+                live.append((name, process, path, time.monotonic()))
+            time.sleep(0.02)
+            for entry in list(live):
+                name, process, path, start = entry
+                late = time.monotonic() - start > TIME_LIMIT_S
+                if process.is_alive() and not late:
+                    continue
+                if process.is_alive():
+                    process.kill()
+                process.join()
+                live.remove(entry)
+                rows[name] = _result(name, path, late, process.exitcode, time.monotonic() - start)
+                told(rows[name])
+    return [rows[name] for name in order]
+
+
+def share_operators() -> None:
+    """torch makes the table of its ONNX operators anew for every export; made once, every child has it."""
+    from torch.onnx._internal.exporter import _registration
+
+    apis = _registration.onnxscript_apis
+    apis.get_torchlib_ops = functools.cache(apis.get_torchlib_ops)
+    apis.get_torchlib_ops()
+
+
+def _child(name: str, one: Callable[[str], Row], path: Path) -> None:
+    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES))
+    os.nice(5)
+    warnings.simplefilter("ignore")
+    logging.disable()
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        row = one(name)
+    temporary = path.with_suffix(".part")
+    temporary.write_text(json.dumps(row))
+    temporary.rename(path)
+
+
+def _result(name: str, path: Path, late: bool, code: int | None, seconds: float) -> Row:
+    if path.is_file():
+        row: Row = json.loads(path.read_text())
+    else:
+        what = f"no end within {TIME_LIMIT_S:.0f} s" if late else f"its process ended with {code}"
+        row = {"type": name, "class": None, "buildable": False, "reason": what}
+    return {**row, "seconds": round(seconds, 1)}
+
+
+def examine_type(model_type: str, *, export: bool) -> Row:
+    """The row of one type."""
+    reasons = []
+    for level in range(len(LEVELS)):
+        if len(reasons) > 1 and reasons[-1] == reasons[-2]:
+            break
+        try:
+            model = build(model_type, level=level)
+            run(model, example(model))
+        except NotBuildable as error:
+            reasons += [str(error)] if str(error) else []
+            continue
+        except Exception as error:  # noqa: BLE001 (any error here means this level does not do)
+            reasons.append(f"{type(error).__name__}: {first_line(error)}")
+            continue
+        facts = {"parameters": sum(parameter.numel() for parameter in model.parameters()), "level": level}
+        return {
+            "type": model_type,
+            "class": type(model).__name__,
+            "buildable": True,
+            **facts,
+            **examine(model, export=export),
+        }
+    return {"type": model_type, "class": None, "buildable": False, "reason": reasons[0]}
