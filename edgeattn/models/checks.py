@@ -1,4 +1,4 @@
-"""What a model's folder must be before it is loaded: safetensors only, whole, finite, and no code."""
+"""Checks a model's folder before it is loaded: safetensors only, complete, finite, and no code."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _REMOTE_CODE = ("auto_map", "custom_pipelines")
 
 
 def check_folder(folder: Path) -> None:
-    """Raise ModelError unless `folder` holds a config without remote code and sound, finite safetensors weights."""
+    """Raise ModelError unless `folder` holds a config without remote code and valid, finite safetensors weights."""
     check_files(folder)
     for path in weight_files(folder):
         check_finite(path)
 
 
 def check_files(folder: Path) -> None:
-    """The part of `check_folder` that takes milliseconds: no tensor is read."""
+    """The checks of `check_folder` that read no tensor, and take milliseconds."""
     if not folder.is_dir():
         raise ModelError("no such model folder", where=str(folder), fix="check model.source in the recipe")
     check_config(folder / CONFIG)
@@ -58,7 +58,7 @@ def check_safetensors(path: Path) -> set[str]:
         with safe_open(path, framework="np") as tensors:
             return set(tensors.keys())
     except SafetensorError as error:
-        raise _unsound(path, error) from error
+        raise _invalid(path, error) from error
 
 
 def check_finite(path: Path) -> None:
@@ -75,7 +75,7 @@ def check_finite(path: Path) -> None:
                         fix="the model is damaged; take an earlier checkpoint",
                     )
     except SafetensorError as error:
-        raise _unsound(path, error) from error
+        raise _invalid(path, error) from error
 
 
 def check_digest(folder: Path, expected: str | None) -> str:
@@ -91,7 +91,7 @@ def check_digest(folder: Path, expected: str | None) -> str:
 
 
 def _check_index(index: Path, found: dict[str, set[str]]) -> None:
-    """Raise ModelError unless the index tells for each tensor of the shards that it is there, and no other."""
+    """Raise ModelError unless the index lists exactly the tensors of each shard."""
     for tensor, name in read_object(index)["weight_map"].items():
         if tensor not in found[name]:
             raise ModelError(
@@ -107,6 +107,6 @@ def _check_index(index: Path, found: dict[str, set[str]]) -> None:
             )
 
 
-def _unsound(path: Path, error: SafetensorError) -> ModelError:
+def _invalid(path: Path, error: SafetensorError) -> ModelError:
     said = str(error).removeprefix("Error while deserializing header: ")
-    return ModelError(f"not a sound safetensors file: {said}", where=str(path), fix="copy or download it again")
+    return ModelError(f"not a valid safetensors file: {said}", where=str(path), fix="copy or download it again")

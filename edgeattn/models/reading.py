@@ -1,4 +1,4 @@
-"""Reading a model's files with other libraries: whatever they raise is a fault of the model, and is said so."""
+"""Reads a model's files with other libraries: what they raise becomes a ModelError with the file and the key."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from edgeattn.models.files import CONFIG
 from edgeattn.scratch import scratch
 
 T = TypeVar("T")
-_MAX_MODULES = 10_000  # of any model that fits a device; a config may ask for a thousand million layers
-_SEARCH_S = 5.0  # for the key that is at fault
-_FIELD = re.compile(r"Field '(\w+)' (.+)")  # of a config, as transformers refuses its type
+_MAX_MODULES = 10_000  # far more than any model of an edge device has; a config may ask for a billion layers
+_SEARCH_S = 5.0  # time to search for the wrong key
+_FIELD = re.compile(r"Field '(\w+)' (.+)")  # transformers' words for a config's key of the wrong type
 
 
 @contextmanager
@@ -36,16 +36,16 @@ def models_fault(place: Path, fix: str = "save the model again with save_pretrai
         raise
     except ImportError as error:
         raise DeviceError(_said(error), where=str(place), fix="install what this model needs") from error
-    except Exception as error:  # tokenizers raises bare Exception, configs whatever their values lead to
+    except Exception as error:  # tokenizers raises plain Exception, a config's values lead to any
         if isinstance(error, OSError) and error.errno is not None:
             raise
         raise ModelError(_said(error), where=str(place), fix=fix) from error
 
 
 def read(folder: Path, load: Callable[[Path], T], *files: str) -> T:
-    """`load(folder)`. A failure is a ModelError that names the one of `files` and the key that it comes from.
+    """Returns `load(folder)`. Its failure becomes a ModelError that names the file and, if it is found, the key.
 
-    files: JSON files that `load` reads; the last is blamed where no single key is at fault.
+    files: the JSON files that `load` reads; the last is named where no single key is wrong.
     """
     try:
         with models_fault(folder / files[-1]):
@@ -84,7 +84,7 @@ def load_tokenizer(folder: Path, inputs: tuple[str, ...]) -> Any:
         tokenizer = AutoTokenizer.from_pretrained(
             folder, padding_side="right", local_files_only=True, trust_remote_code=False
         )
-        if tokenizer.pad_token_id is None:  # as of GPT-2; the mask hides padding, whatever its token
+        if tokenizer.pad_token_id is None:  # such as GPT-2's; the mask hides padding, whatever its token
             tokenizer.pad_token = tokenizer.eos_token
         made = tokenizer(["a", "a b"], truncation=True, max_length=8, padding=True, return_tensors="np")
         for name in inputs:
@@ -120,11 +120,11 @@ def _said(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if not lines:
         return type(error).__name__
-    return lines[-1] if lines[0].endswith("(") else lines[0]  # some begin with a dump of a module
+    return lines[-1] if lines[0].endswith("(") else lines[0]  # some messages begin with a whole module
 
 
 def _culprit(folder: Path, load: Callable[[Path], Any], files: tuple[str, ...]) -> tuple[str, str | None]:
-    """(file, key) without which the model loads: the key's value is at fault. (last file, None) where none helps."""
+    """(file, key) whose removal lets the model load; (last file, None) where no single key helps."""
     until = time.monotonic() + _SEARCH_S
     with scratch("model") as copy:
         for file in folder.iterdir():
@@ -147,4 +147,6 @@ def _culprit(folder: Path, load: Callable[[Path], Any], files: tuple[str, ...]) 
 
 
 def _size(value: Any) -> float:
-    return abs(value) if isinstance(value, (int, float)) else 0  # a huge number is the likeliest fault, and the slowest
+    return (
+        abs(value) if isinstance(value, (int, float)) else 0
+    )  # huge numbers first: likely wrong, and slow while they stay

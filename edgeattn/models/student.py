@@ -1,4 +1,4 @@
-"""A student on disk: its weights, and its plan, which is part of a transformers model's config."""
+"""A student on disk: its weights, and a config with its plan."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from edgeattn.models.files import CONFIG, WEIGHTS
 
 
 def save_student(model: nn.Module, plan: Plan, folder: Path) -> None:
-    """Writes model.safetensors and config.json, that of a transformers model or {}, with the plan, to `folder`."""
+    """Writes model.safetensors and config.json to `folder`: the model's config, if it has one, with the plan."""
     entry = {"plan": [choice.document() for choice in plan]}
     if isinstance(model, PreTrainedModel):
         config = model.config.__class__.from_dict(model.config.to_dict())
@@ -26,7 +26,7 @@ def save_student(model: nn.Module, plan: Plan, folder: Path) -> None:
         config.save_pretrained(folder)
     else:
         (folder / CONFIG).write_text(json.dumps({PLAN_KEY: entry}, indent=1) + "\n", encoding="utf-8")
-    # One copy of each: tied weights would make safetensors refuse, and the loader ties them again.
+    # Copies, because safetensors refuses tied weights; the loader ties them again.
     tensors = {name: tensor.detach().contiguous().clone() for name, tensor in model.state_dict().items()}
     save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
 
@@ -34,11 +34,11 @@ def save_student(model: nn.Module, plan: Plan, folder: Path) -> None:
 def load_student(folder: Path, made_by: Any, inputs: Mapping[str, Tensor]) -> Any:
     """The student saved in `folder`, in evaluation mode.
 
-    made_by: a transformers model class, an Auto class, or, for a plain PyTorch model, a function that makes the dense
-    one with weights of no matter. inputs: a small batch, which finds the layers again.
+    made_by: a transformers model class or Auto class; for a plain PyTorch model, a function that makes the dense model,
+    whose weights are then replaced. inputs: a small batch, to find the attention layers with.
     """
     plan = plan_of(check_config(folder / CONFIG))
-    # Of a model class, as PreTrainedModel calls it, or of an Auto class.
+    # The first is a method of model classes, the second of Auto classes.
     make = getattr(made_by, "_from_config", None) or getattr(made_by, "from_config", None)
     if make is None:
         model = made_by()

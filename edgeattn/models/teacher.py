@@ -21,7 +21,7 @@ from edgeattn.models.reading import empty_model, models_fault
 from edgeattn.recipe.schema import PretrainedModel
 from edgeattn.tasks import Task
 
-_SPARE = 2**26  # parameters that the task does not use, such as a head, need not be in the file
+_SPARE = 2**26  # parameters that the file need not hold: a pooler or head that the task does not use
 
 
 def fetch_teacher(spec: PretrainedModel, root: Path, out: Path) -> str:
@@ -77,7 +77,7 @@ def _check_size(folder: Path, model: PreTrainedModel) -> None:
     if asked > held + _SPARE:
         name = max(parameters, key=lambda name: parameters[name].numel())
         raise ModelError(
-            f"it describes {asked} parameters, such as {name} {list(parameters[name].shape)}, "
+            f"it describes {asked} parameters, among them {name} {list(parameters[name].shape)}, "
             f"but the weights are {held} bytes",
             where=str(folder / CONFIG),
             fix=f"give the {CONFIG} that was saved with these weights",

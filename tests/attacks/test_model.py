@@ -96,7 +96,7 @@ def test_a_pickle_is_refused_by_the_command_and_nothing_is_written(teacher, tmp_
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_no_weights_and_no_folder_are_told(teacher):
+def test_no_weights_and_no_folder(teacher):
     (teacher / "model.safetensors").unlink()
     refused(
         teacher, r"teacher: no model\.safetensors, and no model\.safetensors\.index\.json with its shards\n  fix: save"
@@ -104,20 +104,20 @@ def test_no_weights_and_no_folder_are_told(teacher):
     refused(teacher / "nowhere", "nowhere: no such model folder")
 
 
-UNSOUND = r"model\.safetensors: not a sound safetensors file: "
+INVALID = r"model\.safetensors: not a valid safetensors file: "
 
 
 @pytest.mark.parametrize("kept", [0, 5])
 def test_a_file_cut_off_in_its_prefix(teacher, kept):
     file = teacher / "model.safetensors"
     file.write_bytes(file.read_bytes()[:kept])
-    refused(teacher, UNSOUND + r"header too small\n  fix: copy or download it again")
+    refused(teacher, INVALID + r"header too small\n  fix: copy or download it again")
 
 
 def test_a_file_cut_off_in_a_tensor(teacher):
     file = teacher / "model.safetensors"
     file.write_bytes(file.read_bytes()[:-10])
-    refused(teacher, UNSOUND + r"incomplete metadata, file not fully covered\n  fix: copy or download it again")
+    refused(teacher, INVALID + r"incomplete metadata, file not fully covered\n  fix: copy or download it again")
 
 
 @pytest.mark.parametrize(
@@ -128,14 +128,14 @@ def test_a_header_larger_than_the_file(teacher, claimed, said):
     file = teacher / "model.safetensors"
     file.write_bytes(struct.pack("<Q", claimed) + b"{}" * 100)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    refused(teacher, UNSOUND + said)
+    refused(teacher, INVALID + said)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # KiB
 
 
 @pytest.mark.parametrize("content", [b"not json at all", b"\xff\xfe\x00", b"[" * 100_000, b"[1, 2]", b'"text"'])
 def test_a_header_that_is_not_a_json_object(teacher, content):
     (teacher / "model.safetensors").write_bytes(struct.pack("<Q", len(content)) + content)
-    refused(teacher, UNSOUND + r"invalid (JSON|UTF-8) in header")
+    refused(teacher, INVALID + r"invalid (JSON|UTF-8) in header")
 
 
 def test_tensors_that_overlap(teacher):
@@ -143,7 +143,7 @@ def test_tensors_that_overlap(teacher):
         header["second"] = {**first(header)[1]}
 
     rewrite(teacher, overlap)
-    refused(teacher, UNSOUND + "invalid offset for tensor `")
+    refused(teacher, INVALID + "invalid offset for tensor `")
 
 
 def test_a_tensor_of_a_wrong_size(teacher):
@@ -151,7 +151,7 @@ def test_a_tensor_of_a_wrong_size(teacher):
         first(header)[1]["shape"] = [1_000_000, 1_000_000]
 
     rewrite(teacher, widen)
-    refused(teacher, UNSOUND + "invalid shape, data type, or offset for tensor")
+    refused(teacher, INVALID + "invalid shape, data type, or offset for tensor")
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,7 @@ def test_a_tensor_described_wrongly(teacher, entry):
         header[name] = entry and {**found, **entry}
 
     rewrite(teacher, spoil)
-    refused(teacher, UNSOUND + "invalid JSON in header: ")
+    refused(teacher, INVALID + "invalid JSON in header: ")
 
 
 @pytest.mark.parametrize("key", ["auto_map", "custom_pipelines"])

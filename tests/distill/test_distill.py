@@ -189,7 +189,7 @@ def test_a_checkpoint_cut_off_by_a_kill_is_ignored(text, tmp_path, caplog):
     assert "finetune goes on from its checkpoint at step 4 of 6" in caplog.messages
 
 
-def test_a_loss_that_is_no_number_stops_at_the_last_good_checkpoint(text, tmp_path, monkeypatch):
+def test_a_loss_that_is_not_finite_stops_at_the_last_good_checkpoint(text, tmp_path, monkeypatch):
     student, teacher, task, samples = text
     distillation_loss, calls = type(task).distillation_loss, iter(range(100))
 
@@ -215,7 +215,7 @@ def test_inputs_that_are_not_finite_stop_at_the_first_step(tmp_path):
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 
-def test_a_gradient_that_is_no_number_is_named_before_it_spoils_the_weights(text, tmp_path, monkeypatch):
+def test_a_gradient_that_is_not_finite_is_named_before_it_spoils_the_weights(text, tmp_path, monkeypatch):
     student, teacher, task, samples = text
     before = state(student)
     parameter = variants(student)[0].query_map

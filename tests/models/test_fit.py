@@ -91,7 +91,7 @@ def test_a_config_far_larger_than_the_weights_is_refused_before_it_is_allocated(
     with pytest.raises(ModelError) as caught:
         load(folder)
     assert caught.value.where == str(folder / "config.json")
-    assert "parameters, such as embeddings.word_embeddings.weight [1000000000000, 16]" in caught.value.fact
+    assert "parameters, among them embeddings.word_embeddings.weight [1000000000000, 16]" in caught.value.fact
     assert caught.value.fact.endswith(f"but the weights are {size} bytes")
 
 
@@ -121,7 +121,7 @@ def test_buffers_that_older_versions_saved_may_be_there(folder):
     load(folder)
 
 
-def test_an_output_that_is_not_finite_is_said(folder):
+def test_an_output_that_is_not_finite_is_refused(folder):
     configure(folder, layer_norm_eps=-1e9)
     with pytest.raises(ModelError) as caught:
         check_output(load(folder), tiny_models.text_task(folder), tiny_models.feeds("bert"), folder)

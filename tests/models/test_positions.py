@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
+import onnxruntime
 import pytest
 import tiny_models
 import torch
 import transformers
 
 from edgeattn.convert import find_layers
-from edgeattn.errors import ModelError
+from edgeattn.errors import ModelError, RecipeError
+from edgeattn.export.onnx import PREFERRED_OPSET, export, save
 from edgeattn.models.example import example_inputs
 from edgeattn.models.positions import extend_positions, token_limit
+from edgeattn.recipe.schema import Bench, Export
+from edgeattn.stages.evidence import bench_spec, check_buckets
 
 _BERT = {
     "vocab_size": 48, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 24,
@@ -157,3 +163,24 @@ def test_an_example_of_a_model_without_roberta_in_its_type(name):
     assert len(find_layers(model, inputs)) == 1
     with pytest.raises(ModelError, match="39 tokens are more than the 38 positions of the model"):
         example_inputs(model, length=39)
+
+
+def test_a_roberta_is_exported_and_timed_up_to_its_limit(tmp_path):
+    """The recipe names no lengths: the longest is the model's limit, not the rows of its table."""
+    recipe = SimpleNamespace(bench=Bench(), export=Export(buckets=(16, 38)))
+    model, _ = make("Roberta")
+    task, limit = tiny_models.text_task(tmp_path), token_limit(model)
+    assert bench_spec(recipe, sequence=True, limit=limit).lengths == (38,)
+    check_buckets(recipe, sequence=True, limit=limit)
+    with pytest.raises(RecipeError, match="39 tokens are more than the 38"):
+        check_buckets(SimpleNamespace(export=Export(buckets=(39,))), sequence=True, limit=limit)
+
+    feeds = tiny_models.feeds("roberta", lengths=(12, 5))
+    whole = task.exportable(model).eval()
+    graph, _ = export(whole, feeds, task.dynamic_dims(), opset=PREFERRED_OPSET, max_length=limit)
+    save(graph, tmp_path / "model.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
+    longest = tiny_models.feeds("roberta", lengths=(38, 20, 1))
+    found = session.run(None, {name: x.numpy() for name, x in longest.items()})[0]
+    with torch.no_grad():
+        assert torch.allclose(torch.from_numpy(found), whole(**longest)["sentence_embedding"], atol=1e-5)

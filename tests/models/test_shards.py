@@ -72,7 +72,7 @@ def test_a_missing_and_a_truncated_shard(folder):
     shard = weight_files(folder)[1]
     content = shard.read_bytes()
     shard.write_bytes(content[:-10])
-    refused(folder, rf"{shard.name}: not a sound safetensors file: incomplete metadata")
+    refused(folder, rf"{shard.name}: not a valid safetensors file: incomplete metadata")
     shard.unlink()
     refused(folder, rf"teacher: the shard {shard.name} is missing\n  fix: copy or download the model again")
 

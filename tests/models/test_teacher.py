@@ -1,4 +1,4 @@
-"""Where teachers come from. What is refused of their files is in tests/attacks/test_model.py."""
+"""Where teachers come from. Files that are refused are in tests/attacks/test_model.py."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_a_folder_beside_the_recipe(folder, tmp_path):
         assert torch.equal(model(**feeds).last_hidden_state, expected(**feeds).last_hidden_state)
 
 
-def test_a_folder_out_of_the_recipes_is_refused(folder, tmp_path):
+def test_a_folder_outside_the_recipes_is_refused(folder, tmp_path):
     (tmp_path / "inner").mkdir()
     with pytest.raises(RecipeError, match=r"'\.\./bert' leads out of the recipe's folder"):
         locate(PretrainedModel(source="../bert"), tmp_path / "inner")
@@ -139,7 +139,7 @@ def test_extend_positions_to_less_changes_nothing(folder):
     assert model.config.max_position_embeddings == 32
 
 
-def test_extend_positions_of_a_model_that_has_none(tmp_path):
+def test_extend_positions_of_a_model_without_positions(tmp_path):
     tiny_models.make("vit", layers=1)[0].save_pretrained(tmp_path)
     with pytest.raises(ModelError, match="ViTForImageClassification has no learned position embeddings to extend"):
         load_teacher(tmp_path, tiny_models.image_task(tmp_path), extend_positions=64)
