@@ -11,12 +11,12 @@ import torch
 import transformers
 
 from edgeattn.convert import find_layers
-from edgeattn.errors import ModelError, RecipeError
+from edgeattn.errors import ModelError
 from edgeattn.export.onnx import PREFERRED_OPSET, export, save
 from edgeattn.models.example import example_inputs
 from edgeattn.models.positions import extend_positions, token_limit
-from edgeattn.recipe.schema import Bench, Export
-from edgeattn.stages.evidence import bench_spec, check_buckets
+from edgeattn.recipe.schema import Bench
+from edgeattn.stages.evidence import bench_lengths
 
 _BERT = {
     "vocab_size": 48, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 24,
@@ -167,13 +167,10 @@ def test_an_example_of_a_model_without_roberta_in_its_type(name):
 
 def test_a_roberta_is_exported_and_timed_up_to_its_limit(tmp_path):
     """The recipe names no lengths: the longest is the model's limit, not the rows of its table."""
-    recipe = SimpleNamespace(bench=Bench(), export=Export(buckets=(16, 38)))
+    recipe = SimpleNamespace(bench=Bench())
     model, _ = make("Roberta")
     task, limit = tiny_models.text_task(tmp_path), token_limit(model)
-    assert bench_spec(recipe, sequence=True, limit=limit).lengths == (38,)
-    check_buckets(recipe, sequence=True, limit=limit)
-    with pytest.raises(RecipeError, match="39 tokens are more than the 38"):
-        check_buckets(SimpleNamespace(export=Export(buckets=(39,))), sequence=True, limit=limit)
+    assert bench_lengths(recipe, sequence=True, limit=limit) == (38,)
 
     feeds = tiny_models.feeds("roberta", lengths=(12, 5))
     whole = task.exportable(model).eval()
