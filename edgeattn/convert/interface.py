@@ -101,7 +101,7 @@ def _key_mask(
         attention_mask = torch.ones(sizes["batch_size"], length, dtype=torch.bool, device=sizes.get("device"))
     mask = None if attention_mask is None else attention_mask.bool()
     if mask is not None and calls is not None:
-        mask = mask.view(mask.shape)  # a new object: bool() of a bool mask is the one that other masks are made of
+        mask = mask.clone()  # bool() of a bool mask is the mask itself, which the model may use in other places too
         calls.masks[id(mask)] = mask, causal, window
     return mask
 

@@ -399,6 +399,22 @@ def test_attention_that_would_add_a_key_mask_to_its_scores_is_refused():
         find_layers(model, one)
 
 
+def test_a_models_own_use_of_the_padding_mask_is_no_fault():
+    """OLMo's hybrid: its recurrent layers read the padding mask as they were given it."""
+    config = transformers.OlmoHybridConfig(
+        vocab_size=48, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1,
+        intermediate_size=24, layer_types=["linear_attention", "full_attention"], linear_num_key_heads=2,
+        linear_num_value_heads=2, linear_key_head_dim=8, linear_value_head_dim=8, pad_token_id=0,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    model, feeds = transformers.OlmoHybridModel(config).eval(), tiny_models.feeds("llama")
+    booleans = {**feeds, "attention_mask": feeds["attention_mask"].bool()}
+    for given in (feeds, booleans):
+        found = survey(model, given)
+        assert [layer.name for layer in found.layers] == ["layers.1.self_attn"]
+        assert len(found.left_out) == 1
+
+
 def test_a_causal_layer_without_any_mask_sees_everything_as_it_does_by_itself():
     """AIMv2's text model makes its causal mask only where it is given one for padding."""
     config = transformers.Aimv2TextConfig(
