@@ -94,10 +94,11 @@ class BlockTopk(Variant):
         suits = mean_query @ mean_key.mT
         if bias is not None:
             suits = suits * self.shape.scaling + bias.amax((3, 5))
-        # Lower than any real one: blocks with no key, and below these its own, which is taken in any case.
+        # Lower than any real one, and one that a bias hides: blocks with no key. Below these its own, which is taken in
+        # any case.
         own = torch.arange(queries.shape[2], device=queries.device)[:, None]
         none = lowest(torch.float32)
-        suits = torch.where((exists.sum(-1) > 0)[:, None, None], suits, none)
+        suits = torch.where((exists.sum(-1) > 0)[:, None, None], suits, 1.5 * none)
         suits = torch.where(own == torch.arange(keys.shape[2], device=keys.device), 2 * none, suits)
         best = suits.topk(self.options.topk, -1).indices
         return torch.cat([own.expand(*best.shape[:3], 1), best], -1)
