@@ -10,7 +10,9 @@ from __future__ import annotations
 import functools
 import importlib.metadata
 import importlib.util
+import logging
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from transformers.models.auto.modeling_auto import MODEL_MAPPING_NAMES
 
 from benchmarks.architectures.compare import TOLERANCE
 from benchmarks.architectures.page import figures, render, verdict
-from benchmarks.architectures.sweep import Row, examine_type, share_operators, sweep
+from benchmarks.architectures.sweep import Row, examine_type, share_operators, sweep, warm_up
 from benchmarks.record import record
 from edgeattn.store import write_json
 
@@ -37,8 +39,12 @@ NOTES = ["Types of transformers.AutoModel, each tiny and with random weights; do
 )
 def main(only: str, checks: str, out: Path | None) -> None:
     transformers.logging.set_verbosity_error()
+    warnings.simplefilter("ignore")
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     torch.set_num_threads(1)
-    share_operators()
+    if checks == "all":
+        share_operators()
+        warm_up()
     types = [name for name in only.split(",") if name] or list(MODEL_MAPPING_NAMES)
     unknown = sorted(set(types) - set(MODEL_MAPPING_NAMES))
     if unknown:
