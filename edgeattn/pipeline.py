@@ -45,7 +45,7 @@ STAGES = (
         libraries=(*_TORCH, "onnx", "onnxscript"),
     ),
     Stage(
-        "build", 3, stages.build, inputs=("export",),
+        "build", 4, stages.build, inputs=("export",),
         recipe=("task.kind", "quantize", "accept", "bench.lengths", "bench.batch_size", "export.buckets"),
         device=("name", "runtimes", "cpu"), libraries=("onnx",), measured=True,
     ),

@@ -1,7 +1,9 @@
-"""Which of several forms of one model is shipped: the fastest or smallest of those that are still right."""
+"""Which candidate of a model is shipped: the fastest or smallest of those that keep the accuracy floor."""
 
 from __future__ import annotations
 
+import itertools
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,20 +19,21 @@ from edgeattn.bench.leg import Engine, Leg
 from edgeattn.bundle import TaskSpec, TensorSpec
 from edgeattn.errors import VerificationError
 from edgeattn.metrics import score
+from edgeattn.quantize.methods import PRECISIONS
 
-# A form must be this much faster than a more precise one to be preferred: less is timing noise.
+# A candidate must be this much faster, or smaller, to be preferred to a more precise one: less is timing noise.
 WORTH = 0.03
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One form: a built engine of one graph."""
+    """A built engine of one form of a model in one precision."""
 
     name: str
     precision: str
     root: Path  # the folder that the engine's graph path starts from
     folder: Path  # of the engine
-    bytes: int  # on disk, graph and weights
+    bytes: int  # graph and weights, on disk
 
 
 def choose(
@@ -44,11 +47,14 @@ def choose(
     prefer: Literal["latency", "size"],
     what: str,
 ) -> tuple[Candidate, dict[str, Any]]:
-    """The candidate to ship, and why: {"chosen", "because", "candidates": [facts of each]}.
+    """The candidate to ship, and why: {"chosen", "because", "candidates": [facts of each, the most precise first]}.
 
-    candidates: the most precise first. evaluation: the arrays of eval.npz. feeds: what is timed.
+    A less precise candidate ships only if it is faster (or smaller) by WORTH than every more precise one; of equally
+    precise ones, the first that no other beats by WORTH.
+    evaluation: the arrays of eval.npz. feeds: the inputs to time with.
     Raises VerificationError where no candidate keeps the accuracy floor.
     """
+    candidates = sorted(candidates, key=lambda candidate: PRECISIONS.index(candidate.precision))
     latencies = quick_compare({c.name: (c.folder, c.root) for c in candidates}, feeds, runtime=runtime)
     higher = next(metric.higher_is_better for metric in task.metrics if metric.name == task.accept_metric)
     teacher = {key.removeprefix("teacher."): x for key, x in evaluation.items() if key.startswith("teacher.")}
@@ -70,18 +76,16 @@ def choose(
         )
     right = [(c, row) for c, row in zip(candidates, rows, strict=True) if row["within_floor"]]
     if not right:
-        best = max(rows, key=lambda row: (row[task.accept_metric] or 0.0) * (1 if higher else -1))
+        best = max(rows, key=lambda row: _goodness(row[task.accept_metric], higher))
         raise VerificationError(
-            f"no form of the {what} model keeps the accuracy floor: the best, {best['name']}, has "
+            f"no candidate for the {what} model keeps the accuracy floor: the best, {best['name']}, has "
             f"{task.accept_metric} {shown(best[task.accept_metric])}, the floor is {shown(floor)}",
             where="quantize",
             fix="distil for more steps, keep some layers dense, or lower accept.of_teacher",
         )
     measure = "latency_ms" if prefer == "latency" else "bytes"
-    chosen, row = right[0]
-    for other, other_row in right[1:]:
-        if other_row[measure] < row[measure] * (1 - WORTH):
-            chosen, row = other, other_row
+    row = _pick([row for _, row in right], measure)
+    chosen = next(candidate for candidate, other in right if other is row)
     return chosen, {
         "chosen": chosen.name,
         "because": _why(row, rows, measure, floor, task),
@@ -89,21 +93,37 @@ def choose(
     }
 
 
+def _goodness(value: float | None, higher_is_better: bool) -> float:
+    """For ordering: a candidate without a finite value is worse than any other."""
+    return -math.inf if value is None else value if higher_is_better else -value
+
+
+def _pick(rows: Sequence[dict[str, Any]], measure: str) -> dict[str, Any]:
+    """The row to ship; rows: those within the floor, the most precise first."""
+    chosen, least = rows[0], math.inf
+    for _, group in itertools.groupby(rows, key=lambda row: row["precision"]):
+        same = list(group)
+        best = min(row[measure] for row in same)
+        if best < least * (1 - WORTH):
+            chosen = next(row for row in same if row[measure] * (1 - WORTH) <= best)
+        least = min(least, best)
+    return chosen
+
+
 def _why(row: dict[str, Any], rows: list[dict[str, Any]], measure: str, floor: float | None, task: TaskSpec) -> str:
     unit, word = ("ms", "faster") if measure == "latency_ms" else ("bytes", "smaller")
     parts = [f"{row['name']} at {row[measure]} {unit}"]
     for other in rows:
+        name, value = other["name"], other[task.accept_metric]
         if other is row:
             continue
         if not other["within_floor"]:
-            value = shown(other[task.accept_metric])
-            parts.append(f"{other['name']} fails the floor ({task.accept_metric} {value}, the floor is {shown(floor)})")
+            parts.append(f"{name} fails the floor ({task.accept_metric} {shown(value)}, the floor is {shown(floor)})")
+        elif (ratio := other[measure] / row[measure]) >= 1:
+            parts.append(f"{ratio:.2f} x {word} than {name}")
         else:
-            ratio = other[measure] / row[measure]
-            verdict = f"{word} than {other['name']} by {ratio:.2f}" if ratio >= 1 else (
-                f"{other['name']} at {other[measure]} {unit} is not {word} by enough to give up precision"
-            )  # fmt: skip
-            parts.append(verdict)
+            than = "" if other["precision"] == row["precision"] else " than the best more precise candidate"
+            parts.append(f"{name} at {other[measure]} {unit} is less than {WORTH:.0%} {word}{than}")
     return "; ".join(parts)
 
 

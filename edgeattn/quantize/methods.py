@@ -53,10 +53,14 @@ def _int8_dynamic(source: Path, target: Path, cpu: CpuFacts | None) -> None:
         )
 
 
+# The most precise first.
 _METHODS: dict[str, Callable[[Path, Path, CpuFacts | None], None]] = {
     "fp32": _fp32,
     "int8-dynamic": _int8_dynamic,
 }
+
+
+PRECISIONS = tuple(_METHODS)
 
 
 def quantize(source: Path, target: Path, precision: str, cpu: CpuFacts | None) -> None:
