@@ -89,7 +89,8 @@ def compile_recipe(
     require_here(
         device,
         where="--target",
-        fix="use --target cpu on that device: building for another device comes with a later version",
+        fix="engines are built on the device that runs them: run `edgeattn compile --target cpu` there; "
+        "building on another device from here comes with a later version",
     )
     check_out(out)
     # Chosen once for all stages: the first runtime of the profile that is installed here.

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from packaging.version import Version
+import json
 
-from edgeattn.devices import DeviceProfile, RuntimeSupport, probe_cpu
-from edgeattn.errors import DeviceError
+from packaging.version import Version
+from pydantic import ValidationError
+
+from edgeattn.bundle import Bundle
+from edgeattn.devices import DeviceProfile, RuntimeSupport, device_names, load_device, probe_cpu
+from edgeattn.errors import BundleError, DeviceError
+from edgeattn.manifest import MANIFEST
 from edgeattn.runtimes import RUNTIMES
+
+_INSTALL = "install it in that version or a later one; `edgeattn doctor` shows what is installed"
 
 
 def require_here(device: DeviceProfile, *, where: str, fix: str) -> None:
@@ -17,6 +24,39 @@ def require_here(device: DeviceProfile, *, where: str, fix: str) -> None:
     # A profile that probes may state another processor, or have been read on another machine.
     if not device.probe or device.cpu != probe_cpu():
         raise DeviceError(f"{device.name} is another device than this machine", where=where, fix=fix)
+
+
+def target_here(bundle: Bundle) -> DeviceProfile:
+    """The profile of the bundle's target, read here: one that probes has the processor of the machine that reads it.
+
+    Raises DeviceError where this machine is not the target, or has an older runtime than the profile allows;
+    BundleError where the bundle has no profile.
+    """
+    profile, manifest = _profile(bundle), str(bundle.path / MANIFEST)
+    require_here(
+        profile, where=manifest, fix=f"run this command on {profile.name}; for this machine, compile with --target cpu"
+    )
+    used = {engine.runtime for engine in bundle.manifest.engines.values()}
+    for support in profile.runtimes:
+        if support.name in used and (problem := runtime_problem(support)):
+            raise DeviceError(problem, where=profile.name, fix=_INSTALL)
+    return profile
+
+
+def _profile(bundle: Bundle) -> DeviceProfile:
+    name = bundle.manifest.target.get("name")
+    if name in device_names():
+        return load_device(name)
+    try:
+        # As JSON, because the strict profile takes its lists from there.
+        return DeviceProfile.model_validate_json(json.dumps(bundle.manifest.target))
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise BundleError(
+            f"target.{'.'.join(map(str, first['loc']))}: {first['msg']}",
+            where=str(bundle.path / MANIFEST),
+            fix="compile the bundle again",
+        ) from error
 
 
 def supported(device: DeviceProfile) -> RuntimeSupport:
@@ -32,7 +72,7 @@ def supported(device: DeviceProfile) -> RuntimeSupport:
         problems.append(problem)
     raise DeviceError(
         f"no runtime for {device.name}: {'; '.join(problems)}",
-        fix="install one of these, or a newer version; `edgeattn doctor` shows what is installed",
+        fix=_INSTALL,
     )
 
 

@@ -19,6 +19,7 @@ from onnx.reference import ReferenceEvaluator
 
 from edgeattn import bundle as bundles
 from edgeattn.bundle import BenchSpec, Bundle, EngineRef, Manifest, Metric, TaskSpec, TensorSpec
+from edgeattn.devices import probe_cpu
 from edgeattn.runtimes import RUNTIMES
 from edgeattn.store import sha256_file
 
@@ -150,6 +151,18 @@ def answers(model: onnx.ModelProto, inputs: dict[str, np.ndarray]) -> np.ndarray
     return np.asarray(ReferenceEvaluator(model).run(None, inputs)[0], dtype=np.float32)
 
 
+def this_machine(**facts: Any) -> dict[str, Any]:
+    """The profile of a device that is this machine, without a sensor."""
+    return {
+        "name": "test-device",
+        "description": "a device of the tests",
+        "probe": True,
+        "cpu": probe_cpu().model_dump(mode="json"),
+        "runtimes": [{"name": "onnxruntime", "opset": [17, 21], "precisions": ["fp32"]}],
+        **facts,
+    }
+
+
 def make(
     path: Path,
     *,
@@ -190,18 +203,13 @@ def make(
         folder = path / "engine" / side
         _build(path / file, folder, golden, tune)
         engines[side] = EngineRef(runtime="onnxruntime", path=f"engine/{side}", graph=file, precision="fp32")
-    device = {
-        "name": "test-device",
-        "description": "a device of the tests",
-        "runtimes": [{"name": "onnxruntime", "opset": [17, 21], "precisions": ["fp32"]}],
-    }
     manifest = Manifest(
         name=name,
         description="A tiny text embedding.",
         created_utc="2026-01-01T00:00:00+00:00",
         recipe={"name": name, "schema": 1},
         plan=[{"layer": 0, "variant": "hedgehog", "options": {"features": 16}}],
-        target=target or device,
+        target=target or this_machine(),
         inputs=INPUTS,
         outputs=OUTPUTS,
         task=TaskSpec(

@@ -20,6 +20,7 @@ from edgeattn.bundle import Bundle
 from edgeattn.devices.probe import machine_facts
 from edgeattn.metrics import score
 from edgeattn.scratch import scratch
+from edgeattn.target import target_here
 
 SCHEMA_VERSION = 1
 
@@ -34,6 +35,7 @@ def check(bundle: Bundle, *, threads: int | None = None) -> dict[str, Any]:
     the recipe accepts by has a floor; `passed` of the others is None.
     """
     manifest = bundle.manifest
+    target_here(bundle)
     reference = manifest.engines["efficient"]
     samples, evaluation = bundle.arrays("samples"), bundle.arrays("eval")
     golden_feeds = list(one_by_one(manifest.inputs, samples))

@@ -7,7 +7,6 @@ machine.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import random
@@ -21,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import ValidationError
 
 from edgeattn.bench.golden import drifts, repeats, require_fresh, require_golden
 from edgeattn.bench.inputs import bench_feeds, has_sequence, one_by_one, save_feeds
@@ -31,12 +29,13 @@ from edgeattn.bench.protocol import Protocol
 from edgeattn.bench.raw import ENCODING, pack
 from edgeattn.bench.statistics import percentile, ratio
 from edgeattn.bundle import Bundle
-from edgeattn.devices import DeviceProfile, device_names, load_device
+from edgeattn.devices import DeviceProfile
 from edgeattn.devices.probe import machine_facts, usable_threads
 from edgeattn.errors import BundleError, InputError, ResourceError
 from edgeattn.meters import choose
 from edgeattn.progress import Progress
 from edgeattn.scratch import scratch
+from edgeattn.target import target_here
 
 LOG = logging.getLogger("edgeattn")
 SCHEMA_VERSION = 1
@@ -68,8 +67,8 @@ def run(
     lengths: tokens; the bundle's own when None. pairs: of fresh processes; the bundle's own when None.
     threads: the usable cores when None. protocol: the full one when None.
     Raises VerificationError when a timed engine's outputs are not the golden ones; InputError for lengths
-    that a model without a sequence input cannot have; ResourceError, before timing, when the bundle cannot be
-    written.
+    that a model without a sequence input cannot have; DeviceError when this machine is not the bundle's target;
+    ResourceError, before timing, when the bundle cannot be written.
     """
     manifest = bundle.manifest
     if lengths and not has_sequence(manifest.inputs):
@@ -88,6 +87,7 @@ def run(
         protocol=protocol or Protocol(),
         progress=progress,
         total=len(wanted) * (pairs or manifest.bench.pairs),
+        profile=target_here(bundle),
     )
     machine = machine_facts()  # before the load that this session makes itself
     with scratch("bench") as folder:
@@ -108,23 +108,6 @@ def run(
     return document
 
 
-def _profile(bundle: Bundle) -> DeviceProfile:
-    """The target's profile, read here: a probed one in the bundle has the processor that it was compiled on."""
-    name = bundle.manifest.target.get("name")
-    if name in device_names():
-        return load_device(name)
-    try:
-        # As JSON, because the strict profile takes its lists from there.
-        return DeviceProfile.model_validate_json(json.dumps(bundle.manifest.target))
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise BundleError(
-            f"target.{'.'.join(map(str, first['loc']))}: {first['msg']}",
-            where=str(bundle.path / "bundle.json"),
-            fix="compile the bundle again",
-        ) from error
-
-
 @dataclass
 class _Side:
     """What a cell has seen of one engine, an item per pair."""
@@ -143,13 +126,14 @@ class _Session:
     protocol: Protocol
     progress: Progress | None
     total: int
+    profile: DeviceProfile
     done: int = 0
     raw: dict[str, str] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.engines = {side: engine_of(self.bundle, side, self.threads) for side in SIDES}
-        self.meter = choose(_profile(self.bundle))
+        self.meter = choose(self.profile)
         self.shuffle = random.Random(self.protocol.seed)
 
     def cell(self, length: int | None, path: Path) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import tiny_bundle
 
 from edgeattn.bundle import Bundle
 from edgeattn.cli.main import run
+from edgeattn.runtimes import RUNTIMES
 
 
 def test_verify_passes_and_records(tiny, capsys):
@@ -46,6 +47,31 @@ def test_bench_json_is_one_document(tiny, hasty, capsys):
     document = json.loads(capsys.readouterr().out)
     assert document["cells"][0]["length"] == 16  # the bundle's own
     assert document["protocol"]["name"] == "quick"
+
+
+@pytest.mark.parametrize("command", ["verify", "bench"])
+def test_another_device_is_not_measured_here(tmp_path, capsys, command):
+    """This machine's timings must not be labelled as another device's."""
+    device = {**tiny_bundle.this_machine(), "name": "orin-nano", "probe": False}
+    bundle = tiny_bundle.make(tmp_path / "tiny", target=device)
+    assert run([command, str(bundle.path)]) == 4
+    assert capsys.readouterr().err.endswith(
+        f"error: {bundle.path / 'bundle.json'}: orin-nano is another device than this machine\n"
+        "  fix: run this command on orin-nano; for this machine, compile with --target cpu\n"
+    )
+    assert {"verify.json", "bench.json", "report.html"}.isdisjoint(file.name for file in bundle.path.iterdir())
+
+
+@pytest.mark.parametrize("command", ["verify", "bench"])
+def test_an_older_runtime_than_the_target_allows_is_refused(tmp_path, capsys, command):
+    runtime = {"name": "onnxruntime", "min_version": "99.1", "opset": [17, 21], "precisions": ["fp32"]}
+    bundle = tiny_bundle.make(tmp_path / "tiny", target=tiny_bundle.this_machine(runtimes=[runtime]))
+    assert run([command, str(bundle.path)]) == 4
+    installed = RUNTIMES["onnxruntime"].version()
+    assert (
+        f"error: test-device: onnxruntime {installed} is installed, 99.1 or later is needed\n  fix: install it"
+        in capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize("lengths", ["8,x", "0", "8,"])

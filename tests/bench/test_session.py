@@ -16,12 +16,7 @@ from edgeattn.bench.session import run
 from edgeattn.bundle import Bundle
 from edgeattn.errors import BundleError, InputError, ResourceError, ToolError, VerificationError
 
-POWER = {
-    "name": "estimated",
-    "description": "a device with a power model",
-    "runtimes": [{"name": "onnxruntime", "opset": [17, 21], "precisions": ["fp32"]}],
-    "energy": {"kind": "none", "power_model": {"watts_per_core": 5.0, "source": "the test"}},
-}
+POWER = {"kind": "none", "power_model": {"watts_per_core": 5.0, "source": "the test"}}
 
 
 def test_the_document_has_both_sides_and_their_ratio(tiny, hasty):
@@ -56,7 +51,7 @@ def test_the_document_has_both_sides_and_their_ratio(tiny, hasty):
 
 
 def test_energy_of_a_power_model_is_an_estimate(tmp_path, hasty):
-    bundle = tiny_bundle.make(tmp_path / "tiny", target=POWER)
+    bundle = tiny_bundle.make(tmp_path / "tiny", target=tiny_bundle.this_machine(energy=POWER))
     cell = run(bundle, lengths=[128], pairs=1, protocol=replace(hasty, energy_s=0.3))["cells"][0]
     assert cell["efficient"]["energy_scope"] == "model"
     assert cell["efficient"]["energy_source"] == "estimate: the test"

@@ -23,6 +23,7 @@ import pytest
 
 from edgeattn.bundle import Bundle
 from edgeattn.cli.main import run
+from edgeattn.shipped import shipped
 
 RECIPE = """\
 schema: 1
@@ -224,6 +225,35 @@ def test_an_unknown_target_is_refused_with_the_known(tmp_path, monkeypatch, caps
     assert run(["compile", "small.yaml", "--target", "cpus"]) == 2
     assert "error: unknown device 'cpus'\n  fix: did you mean 'cpu'?" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["small.yaml"]
+
+
+def test_a_target_that_is_coming_is_said_to_come(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "small.yaml").write_text(RECIPE)
+    assert run(["compile", "small.yaml", "--target", "jetson"]) == 2
+    assert capsys.readouterr().err == (
+        "error: unknown device 'jetson'\n"
+        "  fix: known: cpu; profiles of NVIDIA Jetson and Raspberry Pi boards come with a later version\n"
+    )
+
+
+def test_a_bundle_for_another_device_is_not_built_here(tmp_path, monkeypatch, capsys):
+    """Its engines would have been built for this machine, and timed on it, under the other device's name."""
+    devices = tmp_path / "devices"
+    devices.mkdir()
+    shutil.copyfile(shipped("devices") / "cpu.yaml", devices / "cpu.yaml")
+    (devices / "board.yaml").write_text("schema: 1\nextends: cpu\ndescription: A board\nprobe: false\n")
+    monkeypatch.setattr("edgeattn.devices.load.shipped", lambda _kind: devices)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("EDGEATTN_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "small.yaml").write_text(RECIPE)
+    assert run(["compile", "small.yaml", "--target", "board"]) == 4
+    assert capsys.readouterr().err == (
+        "error: --target: board is another device than this machine\n"
+        "  fix: engines are built on the device that runs them: run `edgeattn compile --target cpu` there; "
+        "building on another device from here comes with a later version\n"
+    )
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["devices", "small.yaml"]
 
 
 @pytest.mark.parametrize(
