@@ -137,9 +137,7 @@ def disk_errors(root: Path, fix: str) -> Iterator[None]:
         number = error.errno if isinstance(error, OSError) else None
         # torch, safetensors and numpy hide ENOSPC in errors of their own, so the disk itself is asked.
         if number in _FULL or (number is None and _is_full(root)):
-            # shutil's own errors hold a list of (source, target, reason).
-            reason = error.args[0][0][2] if isinstance(error, shutil.Error) and error.args[0] else error
-            fact, remedy = f"the disk is full: {reason}", f"free space, or {fix}"
+            fact, remedy = f"the disk is full: {error}", f"free space, or {fix}"
         elif number in _READ_ONLY and isinstance(error, OSError) and _names(error, root):
             fact, remedy = f"cannot be written to: {error}", fix
         else:

@@ -67,6 +67,35 @@ def test_publish_makes_and_replaces(small_bundle, manifest, tmp_path):
     assert [path.name for path in out.parent.iterdir()] == ["tiny"]
 
 
+def test_publish_records_reports_in_the_copy_before_it_is_put_in_place(small_bundle, tmp_path):
+    out, seen = tmp_path / "out", []
+
+    def finish(copied):
+        seen.append(out.exists())
+        copied.record("verify.json", {"passed": True})
+
+    published = bundle.publish(small_bundle, out, finish=finish)
+    assert seen == [False]
+    assert published.path == out
+    assert Bundle.open(out).manifest == published.manifest
+    assert "verify.json" in published.manifest.files
+    assert not (small_bundle / "verify.json").exists()  # what is copied, such as an entry of the store, stays as it is
+
+
+def test_publish_leaves_the_old_bundle_when_a_report_fails(small_bundle, tmp_path):
+    out = tmp_path / "out"
+    bundle.publish(small_bundle, out)
+
+    def fails(copied):
+        copied.record("verify.json", {"passed": True})
+        raise BundleError("no report")
+
+    with pytest.raises(BundleError, match="no report"):
+        bundle.publish(small_bundle, out, finish=fails)
+    assert "verify.json" not in Bundle.open(out).manifest.files
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "small_bundle"]
+
+
 def test_publish_replaces_where_folders_cannot_be_swapped(small_bundle, tmp_path, monkeypatch):
     """File systems and C libraries without renameat2."""
     out = tmp_path / "out"

@@ -27,7 +27,7 @@ from edgeattn import bundle
 from edgeattn.bundle import Bundle
 from edgeattn.cli.main import run as command
 from edgeattn.errors import BundleError, ResourceError
-from edgeattn.store import Artifact, Store, disk_errors
+from edgeattn.store import Artifact, Store, copy_folder, disk_errors
 
 WHOLE = "a" * 1000 + "b" * 1000
 
@@ -214,14 +214,14 @@ def test_36_full_temporary_folder(
 
 
 def test_36_a_tree_that_does_not_fit_is_said_in_one_line(mount: Callable[..., Path], tmp_path: Path) -> None:
-    """shutil tells of it with a list of tuples."""
+    """shutil.copytree tells of it with a list of tuples."""
     (tmp_path / "tree").mkdir()
     for name in ("a", "b"):
         (tmp_path / "tree" / name).write_bytes(b"x" * 20_000)
     place = mount("size=16k")
     said = rf"^{place}: the disk is full: \[Errno 28\] No space left on device[^\n]*\n  fix: free space, or clean up$"
     with pytest.raises(ResourceError, match=said), disk_errors(place, "clean up"):
-        shutil.copytree(tmp_path / "tree", place / "tree")
+        copy_folder(tmp_path / "tree", place / "tree")
 
 
 # 37, 38
