@@ -51,7 +51,9 @@ class _Findings:
     def add(self, place: Place, error: InputError) -> None:
         key = key_text(place)
         fact = error.fact if error.where in (None, key) else f"{error.where}: {error.fact}"
-        self.found.append(Finding(self.positions.where(place), key, fact, error.fix))
+        finding = Finding(self.positions.where(place), key, fact, error.fix)
+        if finding not in self.found:  # a broken config is met by the tokenizer and by the model
+            self.found.append(finding)
         self.kinds.add(type(error))
 
     @contextmanager

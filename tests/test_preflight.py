@@ -217,6 +217,27 @@ def test_a_teachers_missing_files_are_found(folder, file, said):
     assert text.startswith("recipe.yaml:4: model.source: teacher: " + said)
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        (
+            "hidden_size",
+            "x",
+            "/config.json: hidden_size: expected int, got str (value: 'x')\n  fix: correct",
+        ),
+        ("num_hidden_layers", 2, ": its weights do not fit its config.json: 16 tensors are without a place in the mo"),
+        ("layer_norm_eps", float("nan"), "/config.json: layer_norm_eps is NaN\n  fix: give it a number"),
+        ("layer_norm_eps", -1e9, ": its sentence_embedding is NaN or infinite for 2 of the first 2 samples\n  fix: ch"),
+    ],
+)
+def test_a_config_that_does_not_fit_the_teacher_is_found_and_said_once(folder, key, value, said):
+    config = json.loads((folder / "teacher" / "config.json").read_text())
+    (folder / "teacher" / "config.json").write_text(json.dumps({**config, key: value}))
+    kind, text = refusal(folder, TEXTS)
+    assert kind is ModelError
+    assert text.startswith("recipe.yaml:4: model.source: teacher" + said)
+
+
 def test_a_tokenizer_of_another_model_is_found(folder):
     vocabulary = folder / "teacher" / "vocab.txt"
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"w{i}" for i in range(60)), *"abcdefghijklmnopqrstuvwxyz"]

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from edgeattn.cli.console import common_options, emit
+from edgeattn.errors import InputError
 
 
 @click.command("inspect")
@@ -28,11 +29,18 @@ def command(model: str, revision: str | None, length: int | None, as_json: bool)
 
 
 def _folder(model: str, revision: str | None) -> Path:
+    from pydantic import ValidationError
+
     from edgeattn.models.locate import locate
     from edgeattn.recipe.schema import PretrainedModel
 
     if model.startswith(("hub:", "package:")):
-        return locate(PretrainedModel.model_validate({"source": model, "revision": revision}), Path())
+        try:
+            spec = PretrainedModel.model_validate({"source": model, "revision": revision})
+        except ValidationError as error:
+            wrong = error.errors()[0]
+            raise InputError(f"{wrong['loc'][0]}: {wrong['msg']}", where=model) from error
+        return locate(spec, Path())
     return Path(model)  # a path of the caller's own shell, unlike one in a recipe
 
 

@@ -15,7 +15,7 @@ def read_object(path: Path) -> dict[str, Any]:
     """The object in `path`. Raises ModelError where it is missing, is not JSON, not an object, or holds NaN."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise ModelError(
             f"no {path.name}", where=str(path.parent), fix="give a folder saved by save_pretrained"
         ) from None

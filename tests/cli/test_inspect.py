@@ -122,8 +122,12 @@ def test_a_config_that_is_none_is_refused(tmp_path, capsys, config, message):
     assert message in capsys.readouterr().err
 
 
-def test_a_folder_that_is_none_and_too_many_tokens_are_refused(saved, capsys, tmp_path):
+def test_what_is_not_a_model_and_too_many_tokens_are_refused(saved, capsys, tmp_path):
     assert run(["inspect", str(tmp_path / "nowhere")]) == 2
     assert "no config.json" in capsys.readouterr().err
+    assert run(["inspect", __file__]) == 2
+    assert "no config.json" in capsys.readouterr().err
+    assert run(["inspect", "hub:org/name", "--revision", "no!"]) == 2
+    assert capsys.readouterr().err.startswith("error: hub:org/name: revision: String should match pattern")
     assert run(["inspect", saved("bert"), "--length", "4000"]) == 2
     assert "4000 tokens are more than the 32 positions of the model" in capsys.readouterr().err
