@@ -81,11 +81,12 @@ def test_the_human_output_is_a_table_and_what_can_be_done(saved, capsys):
     assert max(map(len, out.splitlines()[:5])) <= 110
 
 
-def test_a_bias_of_relative_positions_leaves_nothing_and_says_so(saved, capsys):
+def test_a_bias_of_relative_positions_leaves_windows_and_says_so(saved, capsys):
     assert run(["inspect", saved("t5")]) == 0
     out = capsys.readouterr().out
-    assert "dense bias" in out
-    assert "must stay dense: nothing else fits\nnothing of this model can be converted\n" in out
+    assert "dense causal bias" in out
+    assert "\nlayers 0-1 can have sliding_window, dilated_window, window_2d, block_topk\n" in out
+    assert "\nlayer 3 must stay dense: nothing else fits\n" in out
 
 
 def test_attention_that_cannot_be_replaced_is_listed(tmp_path, capsys):
