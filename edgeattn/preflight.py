@@ -139,7 +139,11 @@ def _rows(
         unchecked.append(f"{source.source} is not downloaded: columns and values of data.{part}")
         return None
     with findings.at("data", part, "source"):
-        return load_rows(source, root)
+        rows = load_rows(source, root)
+        if source.columns.score and "text_pair" not in rows:
+            error = RecipeError("a score is of two texts, and there is no text_pair", fix="name the column text_pair")
+            findings.add(("data", part, "columns", "score"), error)
+        return rows
     return None
 
 

@@ -64,6 +64,8 @@ def folder(teacher, tmp_path, monkeypatch):
     shutil.copytree(teacher, tmp_path / "teacher")
     (tmp_path / "train.txt").write_text("\n".join(tiny_models.sentences(12)))
     write_pairs(tmp_path)
+    scored = [{"text": text, "value": i} for i, text in enumerate(tiny_models.sentences(4))]
+    (tmp_path / "scored.jsonl").write_text("\n".join(map(json.dumps, scored)))
     return tmp_path
 
 
@@ -120,6 +122,8 @@ CASES = [
     (("eval: {source: pairs.jsonl}\n", "eval: {source: train.txt}\naccept: {metric: spearman}\n"),
      "recipe.yaml:9: accept.metric: spearman needs pairs with scores, and the held-out data has none\n"
      "  fix: known: teacher_cosine, teacher_top10_overlap"),
+    (("pairs.jsonl}", "scored.jsonl, columns: {score: value}}"),
+     "recipe.yaml:8: data.eval.columns.score: a score is of two texts, and there is no text_pair\n  fix: name"),
     (("pairs.jsonl}", "pairs.jsonl, limit: 1}"),
      "recipe.yaml:8: data.eval.source: 2 samples have too few nearest neighbours\n  fix: evaluate on at least 3"),
 ]  # fmt: skip

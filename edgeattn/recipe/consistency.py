@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import PurePath
 
-from edgeattn.recipe.schema import ImageClassification, LayerRule, NewViT, PretrainedModel, Recipe, Source
+from edgeattn.recipe.schema import (
+    ImageClassification,
+    LayerRule,
+    NewViT,
+    PretrainedModel,
+    Recipe,
+    Source,
+    TextEmbedding,
+)
 from edgeattn.registry import did_you_mean
 from edgeattn.validation import Finding, key_text
 from edgeattn.yamlfile import Place, Positions
-
-# The columns that each task reads.
-COLUMNS = {"text-embedding": ("text", "text_pair", "score"), "image-classification": ("image", "label")}
 
 
 def findings(recipe: Recipe, positions: Positions) -> Iterator[Finding]:
@@ -23,7 +28,7 @@ def findings(recipe: Recipe, positions: Positions) -> Iterator[Finding]:
 def _contradictions(recipe: Recipe) -> Iterator[tuple[Place, str, str]]:
     yield from _model(recipe)
     for part, source in (("train", recipe.data.train), ("eval", recipe.data.eval)):
-        for place, message, fix in _source(source, recipe.task.kind):
+        for place, message, fix in _source(source, recipe.task):
             yield ("data", part, *place), message, fix
     for key, rules in (("attention", recipe.attention), ("reduce", recipe.reduce)):
         yield from _overlaps(key, rules)
@@ -39,7 +44,7 @@ def _model(recipe: Recipe) -> Iterator[tuple[Place, str, str]]:
         yield ("model", "revision"), f"{model.source} has no revisions; only hub models have", "remove it"
 
 
-def _source(source: Source, task: str) -> Iterator[tuple[Place, str, str]]:
+def _source(source: Source, task: TextEmbedding | ImageClassification) -> Iterator[tuple[Place, str, str]]:
     from edgeattn.data.builtin import BUILTINS, SPLITS
     from edgeattn.data.formats import FORMATS, suffix_of
 
@@ -56,11 +61,10 @@ def _source(source: Source, task: str) -> Iterator[tuple[Place, str, str]]:
         for key, value in (("names", source.names), ("quoting", None if source.quoting else False)):
             if value is not None:
                 yield (key,), "applies to csv and tsv files only", "remove it"
-    columns = source.columns.model_dump(exclude_none=True)
-    for column in columns:
-        if column not in COLUMNS[task]:
-            fix = f"remove it; {task} reads {', '.join(COLUMNS[task])}"
-            yield ("columns", column), f"{task} does not read the column {column}", fix
+    for column in source.columns.model_dump(exclude_none=True):
+        if column not in task.columns:
+            fix = f"remove it; {task.kind} reads {', '.join(task.columns)}"
+            yield ("columns", column), f"{task.kind} does not read the column {column}", fix
 
 
 def _overlaps(key: str, rules: Sequence[LayerRule]) -> Iterator[tuple[Place, str, str]]:

@@ -99,6 +99,7 @@ class NewViT(Part):
 class TextEmbedding(Part):
     """Sentence embeddings: masked mean pooling and L2 normalisation, inside the exported graph."""
 
+    columns: ClassVar = ("text", "text_pair", "score")  # that the task reads
     kind: Literal["text-embedding"]
     max_length: Count = Field(default=128, description="tokens kept of a text, in distillation and evaluation")
 
@@ -106,6 +107,7 @@ class TextEmbedding(Part):
 class ImageClassification(Part):
     """One label per image."""
 
+    columns: ClassVar = ("image", "label")
     kind: Literal["image-classification"]
     labels: Count = Field(description="number of classes")
 

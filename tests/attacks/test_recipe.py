@@ -1,4 +1,4 @@
-"""FAULTS.md, recipe, 1 to 10: each is refused with exit code 2 and a sentence, and nothing is written."""
+"""Hostile and broken recipes: each is refused with exit code 2 and a sentence, and nothing is written."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ BOMB = "a: &a [x, x]\n" + "".join(f"{b}: &{b} [*{a}, *{a}]\n" for a, b in zip("a
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The working directory, home and cache in one, so that whatever is written is seen."""
+    """One folder as working directory, home and cache, so that anything written is found."""
     folder = tmp_path / "work"
     folder.mkdir()
     monkeypatch.chdir(folder)
@@ -67,47 +67,47 @@ def changed(old: str, new: str) -> str:
         pytest.param(
             changed("hidden_size", "hiden_size"),
             ["bad.yaml:8: model.hiden_size: unknown key", "did you mean 'hidden_size'?"],
-            id="1-unknown-key",
+            id="unknown-key",
         ),
         pytest.param(
             changed("  heads: 4", "  heads: 4\n  image_size: 9"),
             ["bad.yaml:10: duplicate key 'image_size', already at line 6"],
-            id="2-duplicate-key",
+            id="duplicate-key",
         ),
-        pytest.param(BOMB, ["bad.yaml:1: anchor &a is refused"], id="3-alias-bomb"),
-        pytest.param("a: *b\n", ["bad.yaml:1: alias *b is refused"], id="3-alias"),
-        pytest.param("a: " + "[" * 100_000, ["bad.yaml:1: is nested more than 32 levels deep"], id="3-flow-nesting"),
+        pytest.param(BOMB, ["bad.yaml:1: anchor &a is refused"], id="alias-bomb"),
+        pytest.param("a: *b\n", ["bad.yaml:1: alias *b is refused"], id="alias"),
+        pytest.param("a: " + "[" * 100_000, ["bad.yaml:1: is nested more than 32 levels deep"], id="flow-nesting"),
         pytest.param(
             "".join(f"{' ' * depth}a:\n" for depth in range(100)),
             ["bad.yaml:33: is nested more than 32 levels deep"],
-            id="3-block-nesting",
+            id="block-nesting",
         ),
         pytest.param(
             RECIPE + "#" * 1024 * 1024,
             ["bad.yaml: is larger than 1048576 bytes (1 MiB)"],
-            id="3-more-than-1-MiB",
+            id="more-than-1-MiB",
         ),
         pytest.param(
             changed("victim", "!!python/object/apply:os.system [touch pwned]"),
             ["bad.yaml:2: tag '!!python/object/apply:os.system' is refused"],
-            id="4-python-tag",
+            id="python-tag",
         ),
-        pytest.param(changed("victim", "!own x"), ["bad.yaml:2: tag '!own' is refused"], id="4-own-tag"),
-        pytest.param(changed("victim", "!!str x"), ["bad.yaml:2: tag '!!str' is refused"], id="4-standard-tag"),
+        pytest.param(changed("victim", "!own x"), ["bad.yaml:2: tag '!own' is refused"], id="own-tag"),
+        pytest.param(changed("victim", "!!str x"), ["bad.yaml:2: tag '!!str' is refused"], id="standard-tag"),
         pytest.param(
             changed("heads: 4", "heads: .nan"),
             ["bad.yaml:9: .nan is not a finite number"],
-            id="5-not-a-number",
+            id="not-a-number",
         ),
         pytest.param(
             changed("heads: 4", "heads: -4"),
             ["bad.yaml:9: model.heads: must be at least 1, not -4"],
-            id="5-negative",
+            id="negative",
         ),
         pytest.param(
             changed("heads: 4", "heads: 6"),
             ["bad.yaml:9: model.heads: 6 does not divide hidden_size 64", "fix: use 4 or 8"],
-            id="5-heads-that-do-not-divide",
+            id="heads-that-do-not-divide",
         ),
         pytest.param(
             changed('"builtin:digits"}', '"builtin:digits", quoting: no}'),
@@ -115,22 +115,22 @@ def changed(old: str, new: str) -> str:
                 "bad.yaml:12: data.train.quoting: true or false is expected, not the text 'no'",
                 "'no' is text in YAML 1.2",
             ],
-            id="6-no-is-not-false",
+            id="no-is-not-false",
         ),
         pytest.param(
             changed("heads: 4", "heads: 0o4"),
             ["bad.yaml:9: model.heads: a whole number is expected, not the text '0o4'"],
-            id="6-octal",
+            id="octal",
         ),
         pytest.param(
             changed("labels: 10", "labels: 010"),
             ["bad.yaml:10: task.labels: a whole number is expected, not the text '010'"],
-            id="6-old-octal",
+            id="old-octal",
         ),
         pytest.param(
             changed("labels: 10", "labels: 2024-01-01"),
             ["bad.yaml:10: task.labels: a whole number is expected, not the text '2024-01-01'"],
-            id="6-date",
+            id="date",
         ),
         pytest.param(
             changed("heads: 4", 'heads: "4"'),
@@ -138,68 +138,68 @@ def changed(old: str, new: str) -> str:
                 "bad.yaml:9: model.heads: a whole number is expected, not the text '4'",
                 "without quotation marks",
             ],
-            id="6-quoted-number",
+            id="quoted-number",
         ),
         pytest.param(
             changed('"builtin:digits"}', "/etc/passwd}"),
             ["bad.yaml:12: data.train.source: '/etc/passwd' is an absolute path"],
-            id="7-absolute-path",
+            id="absolute-path",
         ),
         pytest.param(
             changed('"builtin:digits"}', "data/../../secret.csv}"),
             ["bad.yaml:12: data.train.source: 'data/../../secret.csv' leads out of the recipe's folder"],
-            id="7-dot-dot",
+            id="dot-dot",
         ),
         pytest.param(
             changed(VIT, "  source: package:os/../../etc\n"),
             ["bad.yaml:5: model.source: 'package:os/../../etc' is not of the form package:MODULE/FOLDER"],
-            id="7-dot-dot-in-a-package",
+            id="dot-dot-in-a-package",
         ),
         pytest.param(
             changed(VIT, "  source: hub:a/b\n  revision: x/../../y\n"),
             ["bad.yaml:6: model.revision: 'x/../../y' holds `..`"],
-            id="7-dot-dot-in-a-revision",
+            id="dot-dot-in-a-revision",
         ),
         pytest.param(
             changed('"builtin:digits"}', "'-oProxyCommand=x'}"),
             ["bad.yaml:12: data.train.source: '-oProxyCommand=x' is not a plain file name"],
-            id="8-option-as-file",
+            id="option-as-file",
         ),
         pytest.param(
             changed(VIT, "  source: hub:-oProxyCommand=x\n"),
             ["bad.yaml:5: model.source: 'hub:-oProxyCommand=x' is not of the form hub:ORG/NAME"],
-            id="8-option-as-hub-name",
+            id="option-as-hub-name",
         ),
         pytest.param(
             changed(VIT, "  source: hub:a;rm -rf\n"),
             ["bad.yaml:5: model.source: 'hub:a;rm -rf' is not of the form hub:ORG/NAME"],
-            id="8-shell-in-hub-name",
+            id="shell-in-hub-name",
         ),
         pytest.param(
             changed(VIT, '  source: "hub:a/b\\n"\n'),
             [r"bad.yaml:5: model.source: 'hub:a/b\n' is not of the form hub:ORG/NAME"],
-            id="8-line-break-in-hub-name",
+            id="line-break-in-hub-name",
         ),
         pytest.param(
             changed(VIT, "  source: ftp://host/x\n"),
             ["bad.yaml:5: model.source: 'ftp:' is not a known kind of source"],
-            id="8-other-scheme",
+            id="other-scheme",
         ),
-        pytest.param(changed("victim", "';rm'"), ["bad.yaml:2: name: ';rm' does not match"], id="8-recipe-name"),
+        pytest.param(changed("victim", "';rm'"), ["bad.yaml:2: name: ';rm' does not match"], id="recipe-name"),
         pytest.param(
             changed("schema: 1", "schema: 2").replace("model:", "modell:"),
             ["error: bad.yaml:1: schema: 2 is newer than 1, the newest that edgeattn"],
-            id="9-newer-schema",
+            id="newer-schema",
         ),
         pytest.param(
             changed('"builtin:digits"}', "$HOME/x.csv}"),
             ["bad.yaml:12: data.train.source: '$HOME/x.csv' is not a plain file name", "not expanded"],
-            id="10-variable-in-a-path",
+            id="variable-in-a-path",
         ),
         pytest.param(
             changed('"builtin:digits"}', "~/x.csv}"),
             ["bad.yaml:12: data.train.source: '~/x.csv' is not a plain file name"],
-            id="10-home-in-a-path",
+            id="home-in-a-path",
         ),
     ],
 )
@@ -209,7 +209,7 @@ def test_refused(folder: Path, capsys: pytest.CaptureFixture[str], text: str, se
         assert sentence in said
 
 
-def test_7_symlinks_out_of_the_folder(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_symlinks_out_of_the_folder_are_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder.parent / "outside").mkdir()
     (folder.parent / "outside" / "secret.csv").write_text("a\n")
     (folder / "file.csv").symlink_to("../outside/secret.csv")
@@ -225,7 +225,7 @@ def test_7_symlinks_out_of_the_folder(folder: Path, capsys: pytest.CaptureFixtur
         assert fact in said
 
 
-def test_7_a_pipe_is_not_waited_for(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_pipe_is_refused_without_waiting_for_a_writer(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     os.mkfifo(folder / "pipe.csv")
     said = refused(folder, changed('"builtin:digits"}', "pipe.csv}"), capsys)
     assert "'pipe.csv' is not a regular file" in said
@@ -234,7 +234,7 @@ def test_7_a_pipe_is_not_waited_for(folder: Path, capsys: pytest.CaptureFixture[
     assert "pipe.yaml: is not a regular file" in capsys.readouterr().err
 
 
-def test_10_variables_stay_as_they_are_written(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_variables_are_not_expanded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SECRET", "hunter2")
     file = folder / "recipe.yaml"
     file.write_text(changed("A small vision transformer", "uses $SECRET and ${SECRET}"))

@@ -65,8 +65,27 @@ def test_a_new_recipe_loads(task: str, tmp_path: Path, capsys: pytest.CaptureFix
     assert "is valid" in capsys.readouterr().out
     assert run(["recipes", "check", str(file), "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
-    assert document["valid"] is True
+    assert (document["valid"], document["target"], document["unchecked"]) == (True, "cpu", [])
+    assert document["layers"] == {"text-embedding": 6, "image-classification": 4}[task]
     assert document["recipe"]["quantize"]["prefer"] == "latency"  # a default, filled in
+
+
+def test_check_takes_another_root_and_target(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "data").mkdir()
+    file = tmp_path / "recipes" / "mine.yaml"
+    assert run(["recipes", "new", str(file), "--task", "image-classification"]) == 0
+    file.write_text(file.read_text().replace('"builtin:digits", split: train', "digits.jsonl"))
+    image = [[[0.5] * 8] * 8]
+    rows = [json.dumps({"image": image, "label": label}) for label in (0, 1, 11)]
+    (tmp_path / "data" / "digits.jsonl").write_text("\n".join(rows))
+    assert run(["recipes", "check", str(file)]) == 2
+    assert "data.train.source: no file or folder 'digits.jsonl' in " in capsys.readouterr().err
+    assert run(["recipes", "check", str(file), "--root", str(tmp_path / "data")]) == 2
+    said = "data.train.source: digits.jsonl, row 3: label 11 is outside the task's 10 labels\n  fix: number the classes"
+    assert said in capsys.readouterr().err
+    assert run(["recipes", "check", str(file), "--target", "cpus"]) == 2
+    assert "unknown device 'cpus'" in capsys.readouterr().err
 
 
 def test_a_new_recipe_overwrites_only_by_force(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

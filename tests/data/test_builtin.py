@@ -41,15 +41,15 @@ def test_python_docs_train_and_test_share_no_text(docs):
 
 
 def test_python_docs_train_and_test_share_no_topic(docs):
-    """A text is of a topic if it stands in it; some topics repeat others' parts, and these are not trained on."""
+    """A text is of every topic that contains it; paragraphs that a test topic shares are not in the train split."""
     squeezed = {name: " ".join(text.replace("*", "").split()) for name, text in topics.items()}
     held_out = [text for name, text in squeezed.items() if builtin._held_out(name)]
     kept = [text for name, text in squeezed.items() if not builtin._held_out(name)]
     assert 0.1 < len(held_out) / len(topics) < 0.3
     assert all(any(text in topic for topic in held_out) for text in docs["test"])
     assert all(any(text in topic for topic in kept) for text in docs["train"])
-    # Short ones, such as "New in version 3.8.", stand in every topic. Of the long ones those that remain stand in a
-    # paragraph that is no prose there; how many that are depends on the Python.
+    # Short texts, such as "New in version 3.8.", are in every topic. The long ones that remain are in a held-out
+    # paragraph that is not prose; their number depends on the version of Python.
     long = [text for text in docs["train"] if len(text.split()) > 12]
     assert sum(any(text in topic for topic in held_out) for text in long) < 0.01 * len(long)
 

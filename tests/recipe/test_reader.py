@@ -46,7 +46,7 @@ def recipe_file(tmp_path: Path) -> Path:
 
 
 def refusal(file: Path, *changes: tuple[str, str]) -> str:
-    """What load_recipe says of RECIPE with `changes` made to it; the folder is left out."""
+    """The error of load_recipe for RECIPE with `changes` made to it, without the folder's name."""
     text = RECIPE
     for old, new in changes:
         assert old in text
@@ -136,7 +136,7 @@ def test_every_value_has_its_line(recipe_file: Path) -> None:
     _, positions = read_yaml(recipe_file)
     assert positions.where(("data", "eval", "split")) == f"{recipe_file}:11"
     assert positions.where(("attention", 0, "variant")) == f"{recipe_file}:14"
-    # a key that is missing stands where its part begins; pydantic's names of union members are passed over
+    # a missing key has the line of its part; pydantic's names of union members are left out
     assert positions.where(("data", "eval", "limit")) == f"{recipe_file}:9"
     assert positions.where(("task", "text-embedding", "max_length")) == f"{recipe_file}:6"
 

@@ -1,4 +1,4 @@
-"""Every recipe that ships loads, and says the same after a round trip through its document."""
+"""Every recipe that ships loads, and is the same after a round trip through its document."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From rows to images, and what is refused of them."""
+"""From rows to images, and which rows are refused."""
 
 from __future__ import annotations
 
