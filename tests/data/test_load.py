@@ -158,6 +158,15 @@ def test_a_score_that_is_not_finite_is_found_in_a_table_too(tmp_path, cell):
         rows.scores("score")
 
 
+@pytest.mark.parametrize("odd", [5, "x", {"a": 1}, [[1, 2], [3]], None, [[["a"]]]])
+def test_an_image_that_is_none_is_refused_whatever_it_is(tmp_path, odd):
+    image = [[[0.5, 1], [0, 1]]]
+    content = "".join(json.dumps({"image": each, "label": 0}) + "\n" for each in (image, odd, image))
+    rows = written(tmp_path, "a.jsonl", content)
+    with pytest.raises(DataError, match=r"^a\.jsonl, row 2: image (is not an array of numbers|has shape \[.*\], not)"):
+        rows.images("image")
+
+
 def test_a_column_can_take_the_name_of_another(tmp_path):
     rows = written(tmp_path, "a.csv", "text,score\nid,good\n", columns=Columns(text="score"))
     assert list(rows.columns) == ["text"]
