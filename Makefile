@@ -9,7 +9,7 @@ AGAIN := make PYTHON=python3.12 $(MAKECMDGOALS)
 .PHONY: demo test check clean
 .DELETE_ON_ERROR:
 
-# A .venv that a failed attempt left without pip is made anew.
+# A .venv that a failed attempt left without pip is made again.
 # torch goes first and exactly: a range would let pip prefer a newer build with gigabytes of CUDA libraries.
 $(STAMP): pyproject.toml
 	@$(PY) -c 'import pip' 2>/dev/null || $(PYTHON) -m venv --clear $(VENV) || { \

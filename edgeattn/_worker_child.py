@@ -1,4 +1,4 @@
-"""The child's side of `edgeattn.worker`. Imports nothing heavy: what a child loads is its target's choice."""
+"""The child's side of `edgeattn.worker`. Imports nothing heavy: only its target decides what the child loads."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def peak_bytes() -> int | None:
 
 
 class _Channel(logging.Handler):
-    """The private descriptor to the parent; also takes what the child logs there."""
+    """The private channel to the parent; also a logging handler that sends records there."""
 
     def __init__(self, fd: int) -> None:
         super().__init__()
@@ -66,7 +66,7 @@ class _Channel(logging.Handler):
         self.send({"log": [record.levelno, record.getMessage()]})
 
     def report(self, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        """Stands in for sys.excepthook: what ends the child is told to the parent."""
+        """Replaces sys.excepthook: tells the parent which exception ended the child."""
         sys.__excepthook__(kind, error, trace)
         if isinstance(error, EdgeattnError):
             known = next(base.__name__ for base in kind.__mro__ if base.__module__ == "edgeattn.errors")

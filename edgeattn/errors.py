@@ -18,7 +18,7 @@ class EdgeattnError(Exception):
 
     fact: what is wrong, with the numbers or names involved.
     where: the place, such as "kws.yaml:14", "layer 3" or a file's path.
-    fix: what the user can do about it.
+    fix: what the user can do about it, as an imperative.
     """
 
     exit_code = 5
@@ -36,7 +36,7 @@ class EdgeattnError(Exception):
 
 
 class VerificationError(EdgeattnError):
-    """What was built is not what was asked for: outputs drift, or accuracy is under its floor."""
+    """The build is not right: outputs drift, or the accuracy is below its floor."""
 
     exit_code = 1
 
@@ -48,7 +48,7 @@ class InputError(EdgeattnError):
 
 
 class RecipeError(InputError):
-    """A recipe that cannot be read, or asks for what cannot be."""
+    """A recipe that cannot be read, or that asks for something impossible."""
 
 
 class ModelError(InputError):
@@ -70,7 +70,7 @@ class InconclusiveError(EdgeattnError):
 
 
 class DeviceError(EdgeattnError):
-    """The environment lacks what is needed: a device, a runtime, a library, a sensor."""
+    """Something is missing in the environment: a device, a runtime, a library, a sensor."""
 
     exit_code = 4
 

@@ -1,6 +1,6 @@
 """The only place that reads a bundle's own JSON: checked as strictly as a recipe, and refused as a whole if it is not.
 
-Refused before a value is made of it: a link, more than 16 MiB, a key that is given twice, NaN and numbers too large.
+Refused: a link, more than 16 MiB, a key that is given twice, NaN, and numbers that are too large.
 """
 
 from __future__ import annotations

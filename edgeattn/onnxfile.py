@@ -75,7 +75,7 @@ class _Reader:
         self._fields_left = _MOST_FIELDS
 
     def message(self, kind: str, at: int, end: int, depth: int = 0) -> Message:
-        """The kept fields of the message in bytes `at` to `end`. Raises ValueError for bytes that are none."""
+        """The kept fields of the message in bytes `at` to `end`. Raises ValueError for bytes that are not one."""
         found: Message = {}
         if depth > _DEEPEST:
             raise ValueError(f"it is nested more than {_DEEPEST} messages deep")

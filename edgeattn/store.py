@@ -1,4 +1,4 @@
-"""The content-addressed store of stages: what was built once from the same inputs is never built again.
+"""The content-addressed store of stages: the same inputs are never built twice.
 
 <root>/objects/<key[:2]>/<key>/{artifact.json, files/...}    committed whole or not at all
 <root>/work/<key>/                                           survives a kill: a stage resumes from it
@@ -65,7 +65,7 @@ def sha256_file(path: Path) -> str:
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary path beside `path`; once written, it replaces `path` whole, or not at all on an error."""
-    # Always the same name, so that what a killed process leaves behind goes with the next attempt.
+    # Always the same name, so that the next attempt removes what a killed process left.
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.unlink(missing_ok=True)
     try:
@@ -207,7 +207,7 @@ class Store:
         survives a kill and a failure, for checkpoints; it goes once the artifact is committed. fresh drops
         both what is stored and `work` first. A failure is never stored.
 
-        Raises ResourceError when the disk is full or read-only, and whatever `build` raises.
+        Raises ResourceError when the disk is full or read-only, and the errors of `build`.
         """
         key = _key(stage, version, reads, inputs, libraries)
         entry = self._entry(key)
@@ -292,7 +292,7 @@ def _key(stage: str, version: int, reads: Any, inputs: Sequence[Artifact | str],
 
 
 class _Damaged(Exception):
-    """An entry whose files are not what was committed."""
+    """An entry whose files differ from those that were committed."""
 
 
 def _load(entry: Path) -> Artifact:
@@ -314,7 +314,7 @@ def _load(entry: Path) -> Artifact:
 
 
 def _digests(folder: Path) -> dict[str, str]:
-    """Relative file name -> digest. Raises ToolError for links: what they name is out of the store's care."""
+    """Relative file name -> digest. Raises ToolError for links, whose targets the store cannot vouch for."""
     found = {}
     for path in sorted(folder.rglob("*")):
         if path.is_symlink():

@@ -1,4 +1,4 @@
-"""Native code in a subprocess with limits: what crashes, hangs or fills memory there becomes an error here.
+"""Native code in a subprocess with limits: a crash, a hang or full memory there becomes an error here.
 
 The child has its own process group, which ends with the child, with its time limit, and with this process
 however that ends. Requests and answers are lines of JSON on a private socket; whatever the child writes to
@@ -37,7 +37,7 @@ _BOOT = (
 _TARGET = re.compile(r"edgeattn(\.\w+)+:\w+")
 _STDERR_KEPT_BYTES = 16_384
 _STDERR_SHOWN_LINES = 20
-# What Python, C++, ONNX Runtime, torch and the C library say when an allocation fails.
+# Words of Python, C++, ONNX Runtime, torch and the C library for a failed allocation.
 _MEMORY_WORDS = re.compile(
     r"MemoryError|bad_?alloc|bad allocation|out of memory|not enough memory"
     r"|(cannot|can't|unable to|failed to) allocate",
@@ -48,7 +48,7 @@ _MIB = 1024 * 1024
 
 
 class _Child:
-    """A subprocess that runs `_worker_child.main`, and what is known of it."""
+    """A subprocess that runs `_worker_child.main`, with its channel and its output."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class _Child:
         env: Mapping[str, str] | None = None,
     ) -> None:
         if not _TARGET.fullmatch(target):
-            raise ValueError(f"{target!r} is no function of a module of edgeattn")
+            raise ValueError(f"{target!r} is not a function of a module of edgeattn")
         self._target = target
         self._where = f"stage {stage}"
         self._timeout_s = timeout_s
@@ -108,7 +108,7 @@ class _Child:
             self._end()
 
     def start(self, argument: Any, *, serve: bool) -> Any:
-        """function(argument), or None once the callable that it returns stands ready to serve."""
+        """function(argument), or None once the callable that it returns is ready to serve."""
         return self.exchange(
             {
                 "target": self._target,
@@ -146,7 +146,7 @@ class _Child:
         except TimeoutError:
             raise self._late() from None
         except (BrokenPipeError, ConnectionResetError):
-            pass  # The child has died: _receive finds out of what.
+            pass  # The child has died: _receive finds out why.
 
     def _receive(self, deadline: float) -> bytes:
         searched = 0
@@ -159,7 +159,7 @@ class _Child:
             ready = self._selector.select(min(remaining_s, 0.01 if hung_up else _DEATH_POLL_S))
             for key, _ in ready:
                 key.data()
-            # Polled for beside EOF, because a grandchild may hold our descriptors open.
+            # EOF alone does not tell: a grandchild may hold our descriptors open.
             if (hung_up or not ready) and self._has_died():
                 raise self._death()
         line = bytes(self._received[:end])
@@ -202,7 +202,7 @@ class _Child:
         self._output.close()
         self._channel.close()
         os.close(self._lifeline)
-        # ru_maxrss starts at what this process held when it forked, and tells nothing until it exceeds that.
+        # ru_maxrss starts at this process's own size at the fork, and means nothing until it exceeds that.
         peak = usage.ru_maxrss * 1024
         known = self._own_peak_bytes is not None and peak > self._own_peak_bytes
         return self._popen.returncode, peak if known else None
@@ -212,11 +212,11 @@ class _Child:
         return ResourceError(
             f"took longer than its time limit of {self._timeout_s:g} s{self._last_words()}",
             where=self._where,
-            fix="run it again on an idle machine; if it hangs each time, -v shows all that it says",
+            fix="run it again on an idle machine; if it hangs each time, -v shows its whole output",
         )
 
     def _death(self) -> ToolError:
-        """What to raise for a child that ended without an answer."""
+        """The error for a child that ended without an answer."""
         code, peak = self._end()
         words = self._last_words()
         if code == -signal.SIGKILL:
@@ -227,7 +227,7 @@ class _Child:
         return ToolError(
             ended + words,
             where=self._where,
-            fix="the graph or the native library is at fault: -v shows all that it says",
+            fix="the graph or the native library is at fault: -v shows its whole output",
         )
 
     def _raised(self, failure: dict[str, Any], peak: int | None) -> EdgeattnError:
@@ -263,7 +263,7 @@ class Process(_Child):
     """A fresh subprocess that answers several requests one after another.
 
     function(argument) of `target` runs there once and returns a callable, request -> answer. The constructor
-    returns when that callable stands ready. timeout_s holds for the start and for each request; env is added
+    returns when that callable is ready. timeout_s holds for the start and for each request; env is added
     to this process's environment. Raises as `call` does, after which the process has ended.
     """
 

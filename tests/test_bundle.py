@@ -1,4 +1,4 @@
-"""A bundle is what was written, or it does not open. Tampering is in tests/attacks/test_state.py."""
+"""A bundle is what was written, or it does not open. Tampering is in tests/attacks/."""
 
 from __future__ import annotations
 

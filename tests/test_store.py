@@ -49,7 +49,7 @@ def test_second_run_comes_from_the_store(stage):
     [{"version": 2}, {"reads": {"steps": 4}}, {"inputs": ["sha256:0"]}, {"libraries": {"torch": "2.14"}}],
 )
 def test_whatever_a_stage_rests_on_is_in_its_key(stage, change):
-    """FAULTS 40 among them: another version of a tool."""
+    """A version of a tool too."""
     before = stage()
     after = stage(**change)
     assert not after.cached

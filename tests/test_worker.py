@@ -66,7 +66,7 @@ def test_child_ignores_modules_of_the_working_directory(call, tmp_path, monkeypa
 
 
 def test_only_modules_of_edgeattn_can_be_targets():
-    with pytest.raises(ValueError, match="'os:system' is no function of a module of edgeattn"):
+    with pytest.raises(ValueError, match="'os:system' is not a function of a module of edgeattn"):
         worker.call("os:system", "true", stage="build", timeout_s=5)
 
 
@@ -171,7 +171,7 @@ def test_time_limit_holds_for_each_request(worker_targets):
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_children_end_with_an_interrupted_or_killed_parent(worker_targets, tmp_path, how):
-    """FAULTS 44, 51. The child hangs in native code that keeps the interpreter's lock."""
+    """The child hangs in native code that keeps the interpreter's lock."""
     pid_file = tmp_path / "pids"
     code = (
         "import sys; from edgeattn import worker\n"

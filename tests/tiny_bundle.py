@@ -129,7 +129,7 @@ def small_graph(name: str) -> bytes:
 
 
 def sign(path: Path) -> None:
-    """Write the digests of a bundle's files anew, as someone does who has changed one of them."""
+    """Write the digests of a bundle's files again, as someone does who has changed one of them."""
     document = json.loads((path / "bundle.json").read_text())
     for name in document["files"]:
         if (path / name).exists():

@@ -1,6 +1,6 @@
-"""`edgeattn verify`: does the shipped engine, on this machine, still compute what it should?
+"""`edgeattn verify`: are the outputs of the shipped engine still right on this machine?
 
-The golden samples say that it is the same function, the task's metrics that it is as good as was promised.
+The golden samples show that it is the same function, the task's metrics that it is as good as promised.
 """
 
 from __future__ import annotations
@@ -26,13 +26,14 @@ SCHEMA_VERSION = 1
 
 
 def check(bundle: Bundle, *, threads: int | None = None) -> dict[str, Any]:
-    """The verify document. Nothing is recorded and nothing is raised for an engine that fails: see "passed".
+    """The verify document. An engine that fails raises nothing: see "passed". Nothing is recorded.
 
     {schema, created_utc, passed, reasons: [text], precision, runtime, machine,
      golden: {output: {student: drift, teacher: drift, least_cosine, passed}},
-     metrics: {name: {value, teacher, floor, passed}}}; a value that cannot be computed is None. Only the
-     metric that
-    the recipe accepts by has a floor; `passed` of the others is None.
+     metrics: {name: {value, teacher, floor, passed}}}
+
+    A value that cannot be computed is None. Only the metric that the recipe accepts by has a floor; the others' floor
+    and `passed` are None.
     """
     manifest = bundle.manifest
     target_here(bundle)
@@ -72,7 +73,7 @@ def _golden(outputs: list[Arrays], samples: Mapping[str, Array], precision: str,
         if drift.non_finite:
             reasons.append(f"output {name!r} has {drift.non_finite} values that are not finite on the golden samples")
         elif not passed:
-            reasons.append(f"output {name!r}: cosine {drift.min_cosine:.4f} to the student, {floor} is the least")
+            reasons.append(f"output {name!r}: cosine {drift.min_cosine:.4f} to the student, {floor} is required")
         teacher = against["teacher"].get(name)
         document[name] = {
             "student": drift.facts(),
@@ -105,7 +106,7 @@ def _metrics(
                 reasons.append(f"{metric.name} is {shown(value)}, its floor is {shown(floor)}")
         document[metric.name] = {"value": value, "teacher": reference, "floor": floor, "passed": passed}
     if task.accept_metric not in document:
-        reasons.append(f"{task.accept_metric}, which the bundle is accepted by, is no metric of its task")
+        reasons.append(f"{task.accept_metric}, which the bundle is accepted by, is not a metric of its task")
     return document
 
 

@@ -1,6 +1,6 @@
-"""Whether an engine still computes what it should: its outputs on the golden samples, and on repeated inputs.
+"""Checks of a timed engine's outputs, on the golden samples and on repeated inputs.
 
-A cached or wrong engine is not fast, it is broken.
+An engine that is wrong, or that caches its outputs, is not fast but broken.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from edgeattn.errors import BundleError, VerificationError
 from edgeattn.metrics import row_cosines
 
 # The least cosine between an output and its golden one, by precision. fp32 differs by the order of its sums
-# only; dynamic int8 was measured at 0.98 to 0.99, and whether that is good enough is for the task's metric to
-# say: this tells another function from the same function with rounding.
+# only. Dynamic int8 was measured at 0.98 to 0.99; whether that is good enough is decided by the task's metric, and this
+# only tells the same function with rounding from another function.
 LEAST_COSINE = {"fp32": 0.9999, "fp16": 0.999}
 LEAST_COSINE_QUANTIZED = 0.9
 REPEAT_TOLERANCE = 1e-4  # relative; threads may add up in another order
@@ -46,8 +46,8 @@ def least_cosine(precision: str) -> float:
 def drifts(outputs: Sequence[Arrays], samples: Mapping[str, Array], against: str) -> dict[str, Drift]:
     """Each output's drift from "<against>.<output>" of samples.npz, where that exists.
 
-    outputs: of the golden samples in order; one that is shorter than its golden array, because its padding
-    was left out, is compared over what it has. Raises BundleError without any golden array.
+    outputs: of the golden samples in order. One without padding is compared over its own length. Raises BundleError
+    without any golden array.
     """
     found = {
         name: _drift([output[name] for output in outputs], samples[f"{against}.{name}"], against)

@@ -1,4 +1,4 @@
-"""What the engines are fed: real samples from eval.npz, at the asked length, different from call to call."""
+"""Inputs of the timed engines: real samples from eval.npz at the asked length, different from call to call."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MOST_TOKENS = 2**22  # of one inference; more would only fill memory
 
 
 class Spec(Protocol):
-    """What is needed of `edgeattn.bundle.TensorSpec`."""
+    """The part of `edgeattn.bundle.TensorSpec` that is used here."""
 
     @property
     def name(self) -> str: ...
@@ -36,7 +36,7 @@ def has_sequence(inputs: Sequence[Spec]) -> bool:
 def sample_arrays(inputs: Sequence[Spec], arrays: Mapping[str, Array]) -> Arrays:
     """The arrays "input.<name>" of a samples.npz or eval.npz in the dtypes of the graph: name -> [S, ...].
 
-    Raises BundleError when one is missing, when there is none, or when they differ in number.
+    Raises BundleError when an array is missing or empty, or when they differ in number.
     """
     missing = [spec.name for spec in inputs if f"input.{spec.name}" not in arrays]
     if missing:
@@ -51,7 +51,7 @@ def sample_arrays(inputs: Sequence[Spec], arrays: Mapping[str, Array]) -> Arrays
 def one_by_one(inputs: Sequence[Spec], arrays: Mapping[str, Array], batch_size: int = 1) -> Iterator[Arrays]:
     """The samples in order, `batch_size` at a time, without the padding that all of a batch share.
 
-    Left unpadded because the shipped engine will be, and because eval.npz pads to its longest sample.
+    Without padding, as the shipped engine will be used; eval.npz pads to its longest sample.
     """
     samples = sample_arrays(inputs, arrays)
     count = len(samples[inputs[0].name])
@@ -149,7 +149,7 @@ def save_feeds(path: Path, feeds: Sequence[Arrays]) -> None:
 
 
 def load_feeds(path: Path) -> list[Arrays]:
-    """What `save_feeds` wrote."""
+    """The feeds that `save_feeds` wrote."""
     feeds: dict[int, Arrays] = {}
     with np.load(path, allow_pickle=False) as archive:
         for key in archive.files:

@@ -28,8 +28,8 @@ from edgeattn.store import disk_errors
 from edgeattn.worker import Process
 
 TIMEOUT_S = 1800.0  # for one request; the longest is a warm-up of 60 s, whose last inference may be slow
-PAUSE_S = 0.05  # ONNX Runtime's threads spin for a while after a run and would slow the next leg
-MOST = 10_000  # inferences of one block: a tiny model would fill memory and bench_raw.npz, and say no more
+PAUSE_S = 0.05  # ONNX Runtime's threads spin for a while after a run, which would slow the next leg
+MOST = 10_000  # inferences of one block: more of a tiny model fill memory and bench.json, and tell nothing new
 # A latency must be this many ticks of the clock, or its percentiles are the clock's.
 MIN_TICKS = 50
 
@@ -48,7 +48,7 @@ class Leg:
     """A fresh process for one engine. Use as a context manager."""
 
     def __init__(self, name: str, engine: Engine, feeds: Path, *, quiet: bool = False) -> None:
-        """feeds: written by `save_feeds`. quiet: its warnings were seen already."""
+        """feeds: written by `save_feeds`. quiet: suppress its warnings, which an earlier leg has logged."""
         argument = {
             "root": str(engine.root),
             "folder": str(engine.folder),
@@ -70,7 +70,7 @@ class Leg:
 
     @property
     def pid(self) -> int:
-        """Of the process, for a meter that can tell processes apart."""
+        """The process, for a meter that measures single processes."""
         return self._process.pid
 
     def load(self) -> dict[str, Any]:
@@ -84,9 +84,9 @@ class Leg:
     def measure(
         self, *, seconds: float, at_least: int = 1, limit_s: float | None = None, at_most: int = MOST
     ) -> list[int]:
-        """Nanoseconds of single inferences, for `seconds` and `at_least` so many, after an untimed one.
+        """Nanoseconds of single inferences, after an untimed one: for `seconds`, and at least `at_least` of them.
 
-        It ends sooner with `at_most`, and with three once limit_s are over.
+        It ends early after `at_most`, and after three once limit_s have passed.
         """
         found = self._ask("measure", seconds=seconds, at_least=at_least, limit_s=limit_s or seconds, at_most=at_most)
         return list(found["ns"])
@@ -108,7 +108,7 @@ class Leg:
 
 
 class Turns:
-    """Who ran last, so that a leg starts only when the others' threads have gone to sleep."""
+    """Remembers which leg ran last, so that the next one starts only when its threads have gone to sleep."""
 
     def __init__(self) -> None:
         self._last: Leg | None = None
@@ -122,11 +122,11 @@ class Turns:
 
 
 def serve(argument: dict[str, Any]) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    """The process's side. See `Leg` for what is answered."""
+    """The process's side of `Leg`."""
     if argument["quiet"]:
         logging.getLogger("edgeattn").setLevel(logging.ERROR)
     runtime = RUNTIMES[argument["runtime"]]
-    runtime.version()  # imports the library, which is no part of what an engine takes of memory
+    runtime.version()  # imports the library, whose memory does not count as the engine's
     feeds = load_feeds(Path(argument["feeds"]))
 
     def load() -> Session:
@@ -142,7 +142,7 @@ class Answers:
         self._load = load
         self._feeds = feeds
         self._session: Session | None = None
-        self._turn = count()  # goes on over all requests, so that blocks do not start with the same feed
+        self._turn = count()  # continues over all requests, so that blocks do not start with the same feed
 
     def __call__(self, request: dict[str, Any]) -> dict[str, Any]:
         parameters = dict(request)
@@ -176,7 +176,7 @@ class Answers:
         return {"steady": steady, "seconds": time.perf_counter() - start, "window_medians_ns": medians}
 
     def measure(self, seconds: float, at_least: int, limit_s: float, at_most: int) -> dict[str, Any]:
-        self._run()  # what woke the process and emptied its caches is not timed
+        self._run()  # untimed: it wakes the process and fills its caches
         series = self._timed(seconds, at_least, limit_s, at_most)
         tick_ns = max(1.0, time.get_clock_info("perf_counter").resolution * 1e9)
         if statistics.median(series) < MIN_TICKS * tick_ns:

@@ -1,4 +1,4 @@
-"""What an engine takes: peak memory of a process that only loads and runs it, and bytes on disk."""
+"""Memory and disk that an engine takes: the peak of a process that only loads and runs it, and its bytes on disk."""
 
 from __future__ import annotations
 
@@ -31,9 +31,7 @@ def peak_memory_bytes(engine: Engine, feeds: Path) -> int | None:
 
 
 def disk_bytes(files: Mapping[str, _Sized], graph: str, folder: str) -> int:
-    """Bytes of an engine's files: its folder, its graph, and the weights beside the graph
-    (`<graph>.data`).
-    """
+    """Bytes of an engine's files: its folder, its graph, and the graph's weights (`<graph>.data`)."""
     return sum(
         entry.bytes
         for name, entry in files.items()

@@ -16,10 +16,10 @@ class Protocol:
     window_s: float = 1.0  # of warm-up: three window medians in a row must agree ...
     agree: float = 0.01  # ... within this share
     warm_min_s: float = 3.0
-    warm_max_s: float = 60.0  # then the leg is recorded as not steady
+    warm_max_s: float = 60.0  # after that the process is recorded as not steady
     blocks: int = 4  # dense and efficient take turns this often within a pair
     block_s: float = 1.0
-    samples: int = 64  # a process times at least so many inferences (the floor of a p90) ...
+    samples: int = 64  # inferences that a process times at least (the floor of a p90) ...
     measure_max_s: float = 30.0  # ... unless that takes longer than this
     energy_s: float = 10.0
     feeds: int = 8  # different inputs that rotate

@@ -1,6 +1,6 @@
 """The raw nanosecond series inside bench.json: compressed, whole, with outliers.
 
-They are in the document and not in a file beside it, so that the two can never be of different sessions.
+They are part of the document, so that series and summary are always of the same session.
 """
 
 from __future__ import annotations

@@ -1,8 +1,6 @@
-"""The benchmark: dense and efficient side by side in pairs of fresh processes, which take turns in random
-order.
+"""The benchmark: dense and efficient side by side, in pairs of fresh processes that take turns in random order.
 
-The ratio of the two, with its interval over the pairs, is the headline; an absolute number moves with the
-machine.
+The headline is the ratio of the two with its interval over the pairs; absolute times move with the machine.
 """
 
 from __future__ import annotations
@@ -89,7 +87,7 @@ def run(
         total=len(wanted) * (pairs or manifest.bench.pairs),
         profile=target_here(bundle),
     )
-    machine = machine_facts()  # before the load that this session makes itself
+    machine = machine_facts()  # before this session itself puts a load on it
     with scratch("bench") as folder:
         cells = [session.cell(length, folder / f"feeds{i}.npz") for i, length in enumerate(wanted)]
     document = {
@@ -110,7 +108,7 @@ def run(
 
 @dataclass
 class _Side:
-    """What a cell has seen of one engine, an item per pair."""
+    """The measurements of one engine in a cell, one item per pair."""
 
     series: list[list[int]] = field(default_factory=list)
     steady: list[bool] = field(default_factory=list)
@@ -243,7 +241,7 @@ class _Session:
         energy = seen.energy
         return {
             "p50_ms": statistics.median(p50s) / 1e6,
-            # A process under the floor has no p90, and a median over some of them would favour the fast ones.
+            # A process with too few samples has no p90; a median over the others would favour the fast ones.
             "p90_ms": statistics.median(known) / 1e6 if len(known) == len(p90s) else None,
             "p50_ms_by_pair": [value / 1e6 for value in p50s],
             "cold_start_ms": statistics.median(seen.cold_ns) / 1e6,

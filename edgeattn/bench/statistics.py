@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-# The samples under which MLPerf Inference does not report a percentile (its early-stopping floors).
+# With fewer samples MLPerf Inference does not report a percentile (its early-stopping floors).
 FLOORS = {50: 1, 90: 64, 99: 662}
 
 
@@ -40,9 +40,7 @@ def walsh_averages(differences: ArrayLike) -> NDArray[np.float64]:
 
 
 def signed_rank_counts(pairs: int) -> list[int]:
-    """How many of the 2^n sign patterns give each value of Wilcoxon's W = 0 .. n (n + 1) / 2. Exact
-    integers.
-    """
+    """How many of the 2^n sign patterns give each value of Wilcoxon's W = 0 .. n (n + 1) / 2. Exact integers."""
     counts = [1]
     for rank in range(1, pairs + 1):
         shifted = [0] * rank + counts
@@ -71,9 +69,7 @@ def hodges_lehmann(differences: Sequence[float], alpha: float = 0.05) -> Estimat
 
 
 def ratio(dense: Sequence[float], efficient: Sequence[float]) -> Estimate:
-    """How many times faster `efficient` is, from paired latencies: dense / efficient, estimated on
-    logarithms.
-    """
+    """How many times faster `efficient` is, from paired latencies: dense / efficient, estimated on logarithms."""
     logs = [math.log(a / b) for a, b in zip(dense, efficient, strict=True)]
     estimate = hodges_lehmann(logs)
     low, high = (None if bound is None else math.exp(bound) for bound in (estimate.low, estimate.high))

@@ -1,4 +1,4 @@
-"""`edgeattn doctor`: what this machine has, what it lacks, and how to get it."""
+"""`edgeattn doctor`: what is installed, what is missing, and how to get it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from edgeattn.cli.console import common_options, emit, plain
 if TYPE_CHECKING:
     from edgeattn.cli.installed import Group
 
-# What each part of the installation gives. Other extras are for edgeattn's own development.
+# Extra -> what it brings. Other extras are for edgeattn's own development.
 _GIVES = {
     None: "the device half: opens, verifies and measures bundles",
     "onnxruntime": "runs bundles on CPUs",

@@ -1,4 +1,4 @@
-"""`edgeattn inspect`: a model's attention layers, and what can be done with them."""
+"""`edgeattn inspect`: a model's attention layers, and the variants that can replace them."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def _print(document: dict[str, Any]) -> None:
             "",
         ]
     )
-    head = ("layer", "module", "attention", "heads", "tokens", "parameters", "FLOPs", "of these the core")
+    head = ("layer", "module", "attention", "heads", "tokens", "parameters", "FLOPs", "core FLOPs")
     rows = [
         (
             str(layer["index"]),

@@ -14,8 +14,7 @@ from edgeattn.cli.console import common_options, emit
 @click.option("--threads", type=click.IntRange(1, 1024), help="Threads of the engine; the usable cores by default.")
 @common_options
 def command(bundle: Path, threads: int | None, as_json: bool) -> None:
-    """Run the efficient engine of BUNDLE on its golden samples and evaluation data, and hold it against its
-    floor.
+    """Run the efficient engine of BUNDLE on its golden samples and evaluation data, and check it against its floor.
 
     Records verify.json and report.html in the bundle; exits with 1 when it fails.
     """

@@ -1,4 +1,4 @@
-"""The bar chart of report.html: how long the efficient engine takes beside the dense one, as inline SVG."""
+"""The bar chart of report.html, as inline SVG: latencies of the dense and the efficient engine."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _WIDTH, _LEFT, _RIGHT, _BAR, _GAP = 720, 110, 110, 18, 22
 
 
 def bars(cells: Sequence[Mapping[str, Any]]) -> str:
-    """Two bars a length. Each pair has its own scale, or a short length would vanish beside a long one."""
+    """Two bars per length. Each length has its own scale, or a short one would vanish beside a long one."""
     parts = []
     top = 4
     for cell in cells:

@@ -24,11 +24,12 @@ _HOW = (
     "interval. Memory is the peak of a process that loads and runs the engine, less the process without it."
 )
 _DRIFT = ("min_cosine", "max_abs")
+_NOTHING: dict[str, Document | None] = {"verify": None, "bench": None}
 _STAGES = ("untrained", "student")  # in the manifest's choice: metric -> value before and after training, in torch
 
 
 def refresh(bundle: Bundle) -> Path:
-    """Write report.html of what the bundle's manifest, verify.json and bench.json say. Returns its path."""
+    """Write report.html from the bundle's manifest, verify.json and bench.json. Returns its path."""
     page = render(bundle.manifest, _read(bundle, "verify.json"), _read(bundle, "bench.json"))
     bundle.record("report.html", page)
     return bundle.path / "report.html"
@@ -38,18 +39,20 @@ def _read(bundle: Bundle, name: str) -> Document | None:
     path = bundle.path / name
     if not path.is_file():
         return None
+    command = name.removesuffix(".json")
     try:
         document: Document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise BundleError(f"cannot be read: {error}", where=str(path), fix="remove it and measure again") from error
+        render(bundle.manifest, **{**_NOTHING, command: document})
+    except (OSError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
+        fact = f"cannot be shown: {type(error).__name__}: {error}"
+        raise BundleError(fact, where=str(path), fix=f"run `edgeattn {command}` on the bundle") from error
     return document
 
 
 def render(manifest: Manifest, verify: Document | None, bench: Document | None) -> str:
     """The page as text.
 
-    The manifest's choice["student"], metric -> value of the trained student in torch, fills the student's
-    column.
+    The student's column comes from the manifest's choice["student"]: metric -> value of the trained student in torch.
     """
     sections = [
         _section("Dense and efficient, side by side", _bench(bench)),
@@ -79,7 +82,7 @@ def _paragraph(sentence: str) -> str:
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """Cells are escaped here, so no caller hands over markup."""
+    """Cells are escaped here: callers hand over plain text, never markup."""
     lines = ["<div class='wide'><table><thead><tr>", *(f"<th>{escape(str(cell))}</th>" for cell in head)]
     lines.append("</tr></thead><tbody>")
     for row in rows:
@@ -159,7 +162,7 @@ def _accuracy(manifest: Manifest, verify: Document | None) -> str:
 
 def _plan(plan: Sequence[PlanEntry]) -> str:
     if not plan:
-        return _paragraph("Nothing: every layer has kept its attention.")
+        return _paragraph("Nothing: every layer kept its attention.")
 
     def what(entry: PlanEntry) -> tuple[str, str]:
         return entry.variant, json.dumps(entry.options, sort_keys=True)
@@ -174,9 +177,7 @@ def _plan(plan: Sequence[PlanEntry]) -> str:
 
 
 def _choice(choice: Mapping[str, Any]) -> str:
-    """For each engine its sentence "because" and the facts of its "candidates"; what else there is, is
-    listed.
-    """
+    """For each engine its sentence "because" and the table of its "candidates"; then the other facts as a list."""
     body = ""
     others = dict(choice)
     for side in ("efficient", "dense"):

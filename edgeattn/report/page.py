@@ -1,4 +1,4 @@
-"""The frame of report.html: a `string.Template` with its style. It may load nothing from anywhere."""
+"""The frame of report.html: a `string.Template` with its style. Its policy forbids loading anything."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `edgeattn compile` prints at its end: the headline, the two tables, where everything lies."""
+"""The end of `edgeattn compile`: the headline, the two tables, and the paths of bundle and report."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from edgeattn.report.text import headline
 
 
 def show_bundle(bundle: Bundle, stream: TextIO | None = None) -> None:
-    """Print the evidence that a bundle holds, and its paths."""
+    """Print the evidence in a bundle, and its paths."""
     verify = json.loads((bundle.path / "verify.json").read_text(encoding="utf-8"))
     bench = json.loads((bundle.path / "bench.json").read_text(encoding="utf-8"))
     lines(["", headline(bench, verify), ""], stream)

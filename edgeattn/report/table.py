@@ -13,7 +13,7 @@ _HEAD = ("tokens", "engine", "precision", "p50 ms", "p90 ms", "cold start ms", "
 
 
 def bench_rows(document: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """Two rows a length, dense and efficient."""
+    """Two rows per length, dense and efficient."""
     rows: list[tuple[str, ...]] = []
     for cell in document["cells"]:
         for name in ("dense", "efficient"):
@@ -36,7 +36,7 @@ def bench_rows(document: Mapping[str, Any]) -> list[tuple[str, ...]]:
 
 
 def bench_lines(document: Mapping[str, Any]) -> list[str]:
-    """The ratios, and what must be known to read the numbers."""
+    """The ratios, and notes that a reader of the numbers needs."""
     lines = []
     for cell in document["cells"]:
         at = f"{text.length(cell)} tokens: " if cell["length"] else ""
@@ -46,7 +46,7 @@ def bench_lines(document: Mapping[str, Any]) -> list[str]:
 
 
 def verify_rows(document: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """A row a metric."""
+    """One row per metric."""
     return [
         (
             name,

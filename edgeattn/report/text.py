@@ -1,6 +1,4 @@
-"""Numbers and sentences, said alike on the terminal and in report.html. What is not known is "n/a", never
-0.
-"""
+"""Numbers and sentences, the same on the terminal and in report.html. Unknown is "n/a", never 0."""
 
 from __future__ import annotations
 
@@ -42,7 +40,7 @@ def within(speedup: Mapping[str, Any]) -> str:
 
 
 def energy(side: Mapping[str, Any]) -> str:
-    """Millijoules with what they cover; an estimate says that it is one."""
+    """Millijoules with their scope; an estimate is marked as one."""
     if side["energy_mj"] is None:
         return NA
     scope = "estimate" if side["energy_scope"] == "model" else side["energy_scope"]
@@ -60,15 +58,15 @@ def length(cell: Cell) -> str:
 
 
 def verdict(speedup: Mapping[str, Any]) -> str:
-    """What the interval lets one say: faster, slower, or neither."""
+    """Faster, slower, or neither where the interval holds 1."""
     low, high, value = speedup["low"], speedup["high"], speedup["ratio"]
     if low is not None and low <= 1 <= high:
-        return f"not told apart from dense ({ratio(value)})"
+        return f"no measurable difference from dense ({ratio(value)})"
     return f"{ratio(value)} faster than dense" if value > 1 else f"{1 / value:.2f} x slower than dense"
 
 
 def headline(bench: Mapping[str, Any] | None, verify: Mapping[str, Any] | None) -> str:
-    """One sentence: speed at the longest length, and what was kept of the accuracy."""
+    """One sentence: the speed at the longest length, and the accuracy beside the teacher's."""
     parts = []
     if bench and bench["cells"]:
         cell = max(bench["cells"], key=lambda each: each["length"] or 0)
@@ -84,7 +82,7 @@ def headline(bench: Mapping[str, Any] | None, verify: Mapping[str, Any] | None) 
 
 
 def footnotes(bench: Mapping[str, Any]) -> list[str]:
-    """What must be known to read the numbers."""
+    """Notes that a reader of the numbers needs."""
     notes = []
     sides = [cell[side] for cell in bench["cells"] for side in ("dense", "efficient")]
     if not all(side["steady"] for side in sides):

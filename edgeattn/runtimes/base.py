@@ -1,6 +1,4 @@
-"""What a runtime is: it builds an engine from a graph, and loads an engine into a session that answers
-feeds.
-"""
+"""The contract of a runtime: it builds engines from graphs, checks those from elsewhere, and loads them."""
 
 from __future__ import annotations
 
@@ -25,14 +23,12 @@ class Session(Protocol):
         ...
 
     def describe(self) -> dict[str, Any]:
-        """JSON facts of how this session runs: version, threads, what was switched off."""
+        """JSON facts of how this session runs: version, threads, optimizers that are off."""
         ...
 
 
 class Runtime(Protocol):
-    """A library that runs graphs. Its native code is called in a `worker` wherever the input is not our
-    own.
-    """
+    """A library that runs graphs. Its native code runs in a `worker` wherever its input is not our own."""
 
     name: str
     operators: frozenset[str]  # fused ones beyond standard ONNX that its graphs may hold, as "domain::Name"

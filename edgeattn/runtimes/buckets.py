@@ -1,4 +1,4 @@
-"""Length buckets at run time: inputs are padded to the next length that a graph was fixed at."""
+"""Length buckets at run time: inputs are padded to the next length that there is a graph for."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ AXIS = "sequence"
 
 
 class BucketedSession:
-    """Sessions of one model at fixed lengths, and one for any length, which takes what is longer than all of them.
+    """Sessions of one model at fixed lengths, and one for any length, which runs inputs longer than all of them.
 
     axes: tensor name -> which of its axes is the sequence; of inputs and outputs that have one.
-    The padding is zeros, so that the attention mask says that it is none of the text.
+    Inputs are padded with zeros, the attention mask too, so that the padding is not attended to.
     """
 
     def __init__(self, any_length: Session, fixed: Mapping[int, Session], axes: Mapping[str, int]) -> None:

@@ -70,7 +70,7 @@ def check_graph(
 
 
 def _external_fault(tensor: Message, files: Mapping[str, FileEntry]) -> str | None:
-    """What is wrong with where a tensor's data lies; None where nothing is, or where it lies in the graph itself."""
+    """What is wrong with a tensor's external data; None for sound data, and for a tensor inside the graph."""
     entries = [(last(entry, "key", ""), last(entry, "value", "")) for entry in tensor.get("external", [])]
     if not entries and last(tensor, "data_location", 0) == 0:
         return None

@@ -26,8 +26,8 @@ LOG = logging.getLogger("edgeattn")
 ENGINE = "engine.json"
 PROVIDERS = ["CPUExecutionProvider"]
 
-# What is tried, the default first. ONNX Runtime 1.32's fused SkipLayerNormalization was measured 8 x slower
-# than LayerNormalization and Add on AVX512.
+# The configurations that are timed, the default first. ONNX Runtime 1.32's fused SkipLayerNormalization was measured
+# 8 x slower than LayerNormalization and Add on AVX512.
 _Optimizer = Literal["SkipLayerNormFusion"]
 CONFIGURATIONS: tuple[tuple[_Optimizer, ...], ...] = ((), ("SkipLayerNormFusion",))
 # A setting other than the default must be this much faster, or timing noise would choose the engine's digest.
@@ -88,7 +88,7 @@ class OnnxRuntimeSession:
         return dict(zip(self._outputs, self._session.run(self._outputs, feeds), strict=True))
 
     def describe(self) -> dict[str, Any]:
-        """Version, threads, providers and what was switched off."""
+        """Version, threads, providers and the optimizers that are off."""
         return dict(self._facts)
 
 
@@ -109,9 +109,7 @@ class OnnxRuntime:
     def build(
         self, graph: Path, out: Path, *, precision: str, feeds: Arrays, threads: int | None = None
     ) -> dict[str, Any]:
-        """Time the session configurations in fresh processes, interleaved, and write the faster to
-        engine.json.
-        """
+        """Time the session configurations in fresh processes, in turn, and write the fastest to engine.json."""
         # Imported here: bench calls runtimes, and only this tuning calls back.
         from edgeattn.bench.compare import quick_compare
 

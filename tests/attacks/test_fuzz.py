@@ -10,6 +10,7 @@ import copy
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edgeattn.bench.accuracy import check
+from edgeattn.bench.protocol import Protocol
 from edgeattn.bench.session import run
 from edgeattn.bundle import Bundle
-from edgeattn.errors import InputError
+from edgeattn.errors import DeviceError, InputError
 from edgeattn.models.checks import check_folder
 from edgeattn.models.teacher import check_output, load_teacher
 from edgeattn.recipe import load_recipe
-from edgeattn.report.html import render
+from edgeattn.report.html import refresh, render
 from edgeattn.shipped import shipped
 
 EXAMPLES = int(os.environ.get("EDGEATTN_FUZZ", "150"))
@@ -111,8 +113,8 @@ class Reached(Exception):
     """Native code would start now."""
 
 
-def read(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All that `verify` and `bench` do with a bundle before native code sees it."""
+def read(path: Path, target: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that `verify` and `bench` do with a bundle before native code sees it. target: before it was changed."""
 
     def native(*_: object, **__: object) -> None:
         raise Reached
@@ -121,8 +123,10 @@ def read(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bundle = Bundle.open(path)
     render(bundle.manifest, None, None)
     for use in (check, run):
-        with pytest.raises((Reached, InputError)):
+        with pytest.raises((Reached, InputError, DeviceError)) as ended:
             use(bundle)
+        if isinstance(ended.value, DeviceError):  # exit code 4, and only for a change of the target
+            assert bundle.manifest.target != target
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +143,7 @@ def bundle_survives(path: Path, file: str, document: Any, monkeypatch: pytest.Mo
         if file != "bundle.json":
             tiny_bundle.sign(path)
         with contextlib.suppress(InputError):
-            read(path, monkeypatch)
+            read(path, json.loads(before["bundle.json"])["target"], monkeypatch)
     finally:
         for name, content in before.items():
             (path / name).write_bytes(content)
@@ -164,6 +168,35 @@ def test_any_changes_of_a_signed_bundle(original: Path, file: str, monkeypatch: 
         bundle_survives(original, file, changed_document, monkeypatch)
 
     fuzzed()
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A bundle with its evidence."""
+    bundle = tiny_bundle.make(tmp_path_factory.mktemp("measured") / "tiny")
+    bundle.record("verify.json", check(bundle))
+    short = Protocol.quick()
+    short = replace(short, window_s=0.01, warm_min_s=0, warm_max_s=0.1, block_s=0.01, measure_max_s=0.1, energy_s=0.1)
+    document = run(bundle, pairs=1, protocol=short)
+    bundle.record("bench.json", {**document, "raw": {}})
+    return bundle
+
+
+@pytest.mark.parametrize("name", ["verify.json", "bench.json"])
+def test_any_changes_of_the_evidence_are_shown_or_refused(measured: Bundle, name: str) -> None:
+    original = json.loads((measured.path / name).read_text())
+
+    @given(changes(original))
+    @fuzz
+    def fuzzed(document: Any) -> None:
+        (measured.path / name).write_text(json.dumps(document))
+        with contextlib.suppress(InputError):
+            refresh(measured)
+
+    try:
+        fuzzed()
+    finally:
+        (measured.path / name).write_text(json.dumps(original))
 
 
 def test_any_changes_of_a_recipe(tmp_path: Path) -> None:

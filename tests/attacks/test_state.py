@@ -450,7 +450,7 @@ def test_30_arrays_that_are_no_arrays(small_bundle: Path) -> None:
 
 
 def test_30_a_report_killed_half_way_still_opens(small_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """FAULTS 35 for `record`: each of its writes may be the last."""
+    """`record` may be killed at each of its writes."""
     Bundle.open(small_bundle).record("verify.json", {"passed": False})
     replace = Path.replace
     for writes in range(3):

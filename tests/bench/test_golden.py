@@ -1,4 +1,4 @@
-"""An engine that is wrong, cached or stateful is found out (FAULTS 59)."""
+"""An engine that is wrong, cached or stateful is found out."""
 
 from __future__ import annotations
 

@@ -89,6 +89,16 @@ def test_a_bias_of_relative_positions_leaves_windows_and_says_so(saved, capsys):
     assert "\nlayer 3 must stay dense: nothing else fits\n" in out
 
 
+def test_a_model_without_a_layer_that_can_change_says_so(saved, capsys, monkeypatch):
+    found = document(capsys, saved("bert"))
+    for layer in found["layers"]:
+        layer["variants"] = []
+    monkeypatch.setattr("edgeattn.models.inspection.inspect_model", lambda *_, **__: found)
+    assert run(["inspect", "any"]) == 0
+    end = "\nlayers 0-1 must stay dense: nothing else fits\nnothing of this model can be converted\n"
+    assert capsys.readouterr().out.endswith(end)
+
+
 def test_attention_that_cannot_be_replaced_is_listed(tmp_path, capsys):
     config = transformers.LongT5Config(vocab_size=48, d_model=16, d_kv=8, d_ff=16, num_layers=1, num_heads=2)
     config.save_pretrained(tmp_path)

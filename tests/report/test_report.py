@@ -1,4 +1,4 @@
-"""report.html and the terminal table: what they say, and that what they show cannot act."""
+"""report.html and the terminal table: their sentences, and that no text in them acts as markup."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 import tiny_bundle
 
 from edgeattn.bundle import FileEntry
+from edgeattn.errors import BundleError
 from edgeattn.manifest import PlanEntry
 from edgeattn.report import text
 from edgeattn.report.html import refresh, render
@@ -198,6 +199,19 @@ def test_refresh_writes_it_into_the_bundle(tmp_path):
     assert "report.html" in bundle.manifest.files
 
 
+@pytest.mark.parametrize(
+    ("name", "content"), [("bench.json", '{"cells": 3}'), ("verify.json", "[]"), ("bench.json", "{")]
+)
+def test_evidence_that_cannot_be_shown_is_named(tmp_path, name, content):
+    bundle = tiny_bundle.make(tmp_path / "tiny")
+    (bundle.path / name).write_text(content)
+    command = name.removesuffix(".json")
+    with pytest.raises(
+        BundleError, match=rf"{name}: cannot be shown: .*\n  fix: run `edgeattn {command}` on the bundle"
+    ):
+        refresh(bundle)
+
+
 def test_the_interval_is_of_the_factor_that_the_verdict_names():
     slower = {"ratio": 0.5, "low": 0.4, "high": 0.8, "confidence": 0.969}
     assert text.verdict(slower) == "2.00 x slower than dense"
@@ -208,7 +222,7 @@ def test_the_interval_is_of_the_factor_that_the_verdict_names():
 def test_verdict_says_faster_slower_or_neither(bench):
     assert [text.verdict(each["speedup"]) for each in bench["cells"]] == [
         "1.11 x slower than dense",
-        "not told apart from dense (1.01 x)",
+        "no measurable difference from dense (1.01 x)",
         "2.50 x faster than dense",
     ]
 

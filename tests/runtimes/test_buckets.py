@@ -1,4 +1,4 @@
-"""Graphs of fixed length beside the one for any length: same answers, and which of them runs."""
+"""Graphs of fixed length beside the one for any length: the same answers, and the right one runs."""
 
 from __future__ import annotations
 
