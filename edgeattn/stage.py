@@ -85,7 +85,7 @@ class Stage:
 
 
 def only(model: M, parts: Sequence[str]) -> M:
-    """A copy of `model` that has these parts alone; reading another raises AttributeError.
+    """A copy of `model` with only these parts; reading another raises AttributeError.
 
     parts: fields such as "task", or fields of a field such as "data.train". A part that is absent stays absent, and
     one that this kind of model does not have is left out. Raises LookupError for a first name that is no field.
@@ -116,7 +116,7 @@ def _run(stage: Stage, job: Job) -> dict[str, Any]:
 
 
 def _document(part: BaseModel) -> dict[str, Any]:
-    # Without warnings: a part of a union that lacks fields is none of the union's members in full.
+    # Without warnings: pydantic warns of a union whose value lacks fields.
     return part.model_dump(mode="json", by_alias=True, warnings=False)
 
 

@@ -19,11 +19,11 @@ from edgeattn.cli.console import common_options, emit
     type=click.Path(path_type=Path, file_okay=False),
     help="Where the bundle goes; bundles/NAME-TARGET by default.",
 )
-@click.option("--resume/--fresh", default=True, help="Take finished stages from the store, or do everything anew.")
+@click.option("--resume/--fresh", default=True, help="Take finished stages from the store, or run every stage again.")
 @click.option(
     "--root",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="The folder that file names in the recipe start from; the recipe's own by default.",
+    help="The folder that file names in the recipe are relative to; the recipe's own by default.",
 )
 @common_options
 def command(recipe: str, target: str, out: Path | None, resume: bool, root: Path | None, as_json: bool) -> None:

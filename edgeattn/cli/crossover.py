@@ -1,4 +1,4 @@
-"""`edgeattn crossover`: from which length on each attention variant pays on this device."""
+"""`edgeattn crossover`: the length from which each attention variant is faster on this device."""
 
 from __future__ import annotations
 
@@ -54,10 +54,10 @@ def command(
     out: Path | None,
     as_json: bool,
 ) -> None:
-    """Measure from which length on each attention variant is faster than dense attention, on this device.
+    """Measure the length from which each attention variant is faster than dense attention on this device.
 
-    One layer's attention is timed, without the projections around it and with them, beside the fastest dense form
-    that the runtime has. With --out there is a plot too. It needs the host half: see `edgeattn doctor`.
+    Times one layer's attention, with and without the projections around it, and compares it with the fastest dense
+    form of the runtime. --out also writes a plot. It needs the host half: see `edgeattn doctor`.
     """
     import os
 
@@ -74,7 +74,7 @@ def command(
     require_here(device, where="--target", fix="run `edgeattn crossover --target cpu` on that device")
     supported(device)
     if out is not None:
-        # Before minutes of measuring: a missing library and a folder that cannot be made are told of now.
+        # Before minutes of measuring, to find a missing library or a folder that cannot be made.
         from edgeattn.crossover.record import record
 
         out.mkdir(parents=True, exist_ok=True)

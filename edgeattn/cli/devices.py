@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @common_options
 @click.pass_context
 def command(ctx: click.Context, as_json: bool) -> None:
-    """List the devices that edgeattn has a profile of; show one."""
+    """List the devices that have a profile; show one."""
     if ctx.invoked_subcommand is not None:
         return
     from edgeattn.devices import device_names, load_device
@@ -32,7 +32,7 @@ def command(ctx: click.Context, as_json: bool) -> None:
 @click.argument("name")
 @common_options
 def show(name: str, as_json: bool) -> None:
-    """Print the profile of the device NAME, its `extends:` resolved; of cpu, with what this machine has."""
+    """Print the profile of the device NAME, with `extends:` resolved; for cpu, with facts about this machine."""
     from edgeattn.devices import load_device
 
     profile = load_device(name)

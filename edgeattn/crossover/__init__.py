@@ -1,1 +1,1 @@
-"""From which length on each attention variant pays on this device, beside the best dense form."""
+"""The length from which each attention variant is faster than the best dense form on this device."""

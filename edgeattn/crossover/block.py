@@ -1,4 +1,4 @@
-"""What is timed: a variant's attention as a graph of its own, without the projections around it or with them."""
+"""The graph that is timed: one variant's attention, with or without the projections around it."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from edgeattn.errors import EdgeattnError, ToolError
 from edgeattn.export.onnx import PREFERRED_OPSET
 from edgeattn.export.rewrite import rewrite
 
-# Traced with more tokens than any window holds, and a number that no block divides, so that a size of the example,
-# such as a single block, is not taken for that of all lengths. Traced tensors take no memory.
+# Traced with more tokens than any window has, and a number that no block size divides, so that the trace does not fix
+# a size that only this length has, such as a single block. Traced tensors take no memory.
 _TRACED = 99_991
 INPUTS = ("q", "k", "v")
 MASK = "key_mask"
@@ -27,9 +27,9 @@ HIDDEN = "hidden_states"
 
 
 class Core(nn.Module):
-    """q, k, v: [B, N, H D], as projections leave them, and the result likewise: to part and to join the heads is in it.
+    """q, k, v: [B, N, H D], the layout of projections -> [B, N, H D]; splitting and joining the heads is included.
 
-    That puts all forms on equal terms: a fused operator takes this layout as it is, others transpose.
+    This is fair to all forms: a fused operator takes this layout as it is, others transpose.
     """
 
     def __init__(self, variant: Variant) -> None:
@@ -47,19 +47,19 @@ def core(
 ) -> ir.Model:
     """The graph q, k, v [B, N, H D], key_mask [B, N] bool -> out [B, N, H D], for any batch size and length.
 
-    key_mask: whether the graph has that input. operators: fused ones that it may hold.
-    length: of a variant that is exported for one length alone. Raises ToolError where torch cannot export it.
+    key_mask: whether the graph has that input. operators: fused operators that it may use.
+    length: for a variant that is exported for one length only. Raises ToolError where torch cannot export it.
     """
     n = length or _TRACED
     width = variant.shape.heads * variant.shape.head_dim
-    example = [torch.empty(2, n, width) for _ in INPUTS]  # one tensor thrice would become one input
+    example = [torch.empty(2, n, width) for _ in INPUTS]  # the same tensor three times would become one input
     names = [*INPUTS]
     if key_mask:
         example.append(torch.ones(2, n, dtype=torch.bool))
         names.append(MASK)
     axes = {0: torch.export.Dim("batch"), **({} if length else {1: torch.export.Dim("sequence")})}
     try:
-        # As for whole models: that the graph is right at other lengths is tested, not proved while tracing.
+        # As for whole models: tests check the graph at other lengths, the trace does not prove it.
         with allow(operators), symbolic.patch(backed_size_oblivious=True), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             program = torch.export.export(
@@ -85,9 +85,9 @@ def core(
 
 
 def before_reshapes(value: ir.Value) -> ir.Value:
-    """What the Reshapes that end in `value` started from.
+    """The input of the chain of Reshapes that ends in `value`.
 
-    ONNX Runtime copies what a Reshape hands out of a graph. Inside a model, where a projection follows, it does not.
+    ONNX Runtime copies the result of a Reshape at the end of a graph, but not inside a model, before a projection.
     """
     while (last := value.producer()) is not None and last.op_type == "Reshape" and last.inputs[0] is not None:
         value = last.inputs[0]
@@ -96,7 +96,7 @@ def before_reshapes(value: ir.Value) -> ir.Value:
 
 @contextmanager
 def ending_uncopied(model: ir.Model) -> Iterator[None]:
-    """Within the block, a core ends before its last Reshapes, at [B, N, H, D] where the heads are not joined there."""
+    """Within the block, a core ends before its last Reshapes, mostly at [B, N, H, D]."""
     out = model.graph.outputs[0]
     model.graph.outputs[0] = before_reshapes(out)
     try:
@@ -108,8 +108,8 @@ def ending_uncopied(model: ir.Model) -> Iterator[None]:
 def add_projections(model: ir.Model, width: int) -> None:
     """Puts random query, key, value and output projections [width, width] around a core, in place.
 
-    The graph then takes hidden_states [B, N, width] for q, k and v, and is rewritten as a whole model would be: a
-    variant's own map of queries or keys goes into the projection before it.
+    The graph then takes hidden_states [B, N, width] in place of q, k and v, and is rewritten like a whole model: a
+    variant's own map of queries or keys is merged into the projection before it.
     """
     graph, random = model.graph, np.random.default_rng(0)
     out = graph.outputs[0]
@@ -132,7 +132,7 @@ def add_projections(model: ir.Model, width: int) -> None:
     for value in [value for value in graph.inputs if value.name in INPUTS]:
         nodes = projection(f"projection.{value.name}", hidden)
         for node, index in list(value.uses()):
-            # A length is read off the hidden states, as in a whole model: a second reader would hinder the rewrites.
+            # The length comes from the hidden states, as in a whole model: a second reader would block the rewrites.
             node.replace_input_with(index, hidden if node.op_type == "Shape" else nodes[-1].outputs[0])
         graph.inputs.remove(value)
         graph.insert_before(graph[0], nodes)

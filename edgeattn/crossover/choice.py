@@ -1,4 +1,4 @@
-"""What is measured: what the command line says of device, variants and options, checked."""
+"""Checks the variants and options that the command line names."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ from edgeattn.attention.variant import VariantOptions
 from edgeattn.errors import InputError
 from edgeattn.registry import did_you_mean
 
-DENSE = "dense"  # what the others are held against
+DENSE = "dense"  # what the others are compared with
 
 
 def choose(names: Sequence[str] | None, options: str | None, *, causal: bool) -> dict[str, VariantOptions]:
-    """Name -> checked options, in the order of the registry; all variants that have the mode when names is None.
+    """name -> checked options, in the order of the registry.
 
-    options: "hedgehog.feature_dim=16,sliding_window.window=256". Raises InputError with the nearest name.
+    names: all variants that have the mode when None. options: "hedgehog.feature_dim=16,sliding_window.window=256".
+    Raises InputError with the nearest name.
     """
     fitting = [name for name in ATTENTION if name != DENSE and _has_mode(name, causal)]
     for name in names or ():
         if name == DENSE:
-            raise InputError(f"{DENSE} is what the variants are held against", where="--variants", fix="leave it out")
+            raise InputError(f"{DENSE} is what the variants are compared with", where="--variants", fix="leave it out")
         if name not in ATTENTION:
             raise InputError(f"unknown variant {name!r}", where="--variants", fix=did_you_mean(name, fitting))
         if name not in fitting:
@@ -36,7 +37,9 @@ def choose(names: Sequence[str] | None, options: str | None, *, causal: bool) ->
     given = _parse(options or "")
     for name in given:
         if name not in chosen:
-            raise InputError(f"no variant {name!r} is measured", where="--options", fix=did_you_mean(name, chosen))
+            raise InputError(
+                f"{name!r} is not among the measured variants", where="--options", fix=did_you_mean(name, chosen)
+            )
     return {name: _checked(name, given.get(name, {})) for name in chosen}
 
 
@@ -50,7 +53,7 @@ def _parse(text: str) -> dict[str, dict[str, Any]]:
         path, equals, value = part.partition("=")
         variant, dot, option = path.strip().partition(".")
         if not (equals and dot and variant and option):
-            raise InputError(f"{part!r} is no option", where="--options", fix="write sliding_window.window=256")
+            raise InputError(f"{part!r} is not an option", where="--options", fix="write sliding_window.window=256")
         try:
             found.setdefault(variant, {})[option] = json.loads(value)
         except json.JSONDecodeError:

@@ -1,4 +1,4 @@
-"""From which length on a variant is faster than dense."""
+"""The length from which a variant is faster than dense."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Crossing:
-    """pays_from: the smallest measured length from which on the variant is faster, at all longer ones too; None where
-    it is not faster up to the longest one. estimate: where the ratio passes 1 on the way there, None if it does not.
+    """Where a variant starts to be faster than dense.
+
+    pays_from: the smallest measured length at which, and at all longer ones, the variant is faster; None if it is not
+    faster at the longest. estimate: the length at which the ratio passes 1 on the way there; None if it does not.
     """
 
     pays_from: int | None
@@ -22,7 +24,8 @@ class Crossing:
 def crossing(speedups: Mapping[int, Mapping[str, Any]]) -> Crossing:
     """speedups: length -> {ratio, low, high} of dense / variant.
 
-    Faster is what the whole interval says, so noise alone makes nothing pay; without an interval, the ratio says it.
+    A variant is faster when its whole interval is above 1, so that noise does not count; without an interval, when its
+    ratio is.
     The estimate interpolates log ratio over log N between the last measured length whose ratio is not above 1 and the
     one after it.
     """
@@ -39,5 +42,5 @@ def crossing(speedups: Mapping[int, Mapping[str, Any]]) -> Crossing:
         if ratios[before] <= 1 < ratios[after]:
             low, high = math.log(ratios[before]), math.log(ratios[after])
             estimate = before * (after / before) ** (-low / (high - low))
-    # A last ratio that is not above 1 means that what was passed was passed back again.
+    # A last ratio that is not above 1 means that the ratio fell below 1 again.
     return Crossing(pays_from, estimate if lengths and ratios[lengths[-1]] > 1 else None)

@@ -1,4 +1,4 @@
-"""Measures each variant's attention beside the best dense form, length by length, on this machine."""
+"""Measures each variant's attention and the best dense form, length by length, on this machine."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ from edgeattn.scratch import scratch
 
 SCHEMA_VERSION = 1
 PLAIN = "plain"
-_SHARE = 1 / 3  # of the usable memory is what one form may need: two dense ones and the variants run side by side
-_START_S = 1.0  # of a process with its session, about
+_SHARE = 1 / 3  # of the usable memory, for one form: two dense ones and the variants run at the same time
+_START_S = 1.0  # to start a process with its session, about
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,9 @@ class Setting:
 
 @dataclass(frozen=True)
 class Effort:
-    """How long is measured: so many rounds, in which all forms take turns; six give a 96.9 % interval.
+    """How long to measure: all forms take turns in each round; six rounds give a 96.9 % interval.
 
-    limit_s: a length is not begun where the one before says that it would end after this.
+    limit_s: a length is skipped if, by the time of the length before, it would end after this.
     """
 
     rounds: int = 6
@@ -65,13 +65,13 @@ class Effort:
 
 @dataclass(frozen=True)
 class _Form:
-    """A graph of a variant: "plain", or called by the fused operator that it holds."""
+    """A graph of a variant: "plain", or named by the fused operator that it uses."""
 
     variant: str
     name: str
     projections: bool
     folder: Path
-    length: int | None = None  # the only one that the graph is for
+    length: int | None = None  # the only length of the graph; None: any
 
     @property
     def label(self) -> str:
@@ -79,11 +79,11 @@ class _Form:
 
 
 def measure(setting: Setting, effort: Effort | None = None, progress: Progress | None = None) -> dict[str, Any]:
-    """The crossover document, all of JSON.
+    """Measure and return the crossover document, as JSON.
 
-    cells: a length, with projections or without: the time of every form, the fastest dense one, and for each variant
-    the ratio dense / variant with its interval over the rounds. pays: for each variant, from which length on.
-    notes: what was left out, and why. Raises ToolError for a variant that cannot be exported or run.
+    cells: one per length, with and without projections: the time of every form, the fastest dense form, and for each
+    variant the ratio dense / variant with its interval over the rounds. pays: the length from which each variant is
+    faster. notes: what was left out, and why. Raises ToolError for a variant that cannot be exported or run.
     """
     effort, machine = effort or Effort(), machine_facts()
     threads = setting.threads or usable_threads()
@@ -132,7 +132,7 @@ class _Session:
         self.notes: list[str] = []
 
     def cells(self) -> Iterator[dict[str, Any]]:
-        """Two a length, from the shortest to the longest."""
+        """Two cells per length, from the shortest to the longest."""
         started = time.monotonic()
         forms = self._export()
         self.progress.finish("export", time.monotonic() - started, note=f"{len(forms)} graphs")
@@ -174,7 +174,7 @@ class _Session:
         graph = core(variant, key_mask=self.setting.key_mask, operators=operators, length=length)
         held = {node.op_type for node in graph.graph.all_nodes() if f"{node.domain}::{node.op_type}" in operators}
         yield from self._written(graph, name, "+".join(sorted(held)) or PLAIN, length)
-        if held:  # else the graph that might have had them is the plain one
+        if held:  # else the graph is the plain one already
             yield from self._written(core(variant, key_mask=self.setting.key_mask, length=length), name, PLAIN, length)
 
     def _written(self, graph: ir.Model, name: str, form: str, length: int | None) -> Iterator[_Form]:
@@ -221,22 +221,22 @@ class _Session:
         needed, usable = cost.bytes * self.setting.batch_size, usable_memory_bytes()
         if usable is None or needed < usable * _SHARE:
             return True
-        self._note(f"{form.label} at N = {length}: left out, its {needed / 1e9:.2g} GB are too much for this memory")
+        self._note(f"{form.label} at N = {length}: left out, its {needed / 1e9:.2g} GB are too much for this machine")
         return False
 
     def _note(self, text: str) -> None:
-        if text not in self.notes:  # projections left out and included say the same
+        if text not in self.notes:  # with and without projections give the same note
             self.notes.append(text)
 
     def _seconds(self, cells: Sequence[Mapping[str, Any]], length: int) -> float:
-        """About how long `length` will take, from the cells of the length before: at most by the square of N."""
+        """About how long `length` will take, from the cells of the length before: it grows at most with N^2."""
         each: list[float] = [
             statistics.median(series) / 1e3 * (length / cell["length"]) ** 2
             for cell in cells
             for found in (*cell["variants"].values(), *([cell["dense"]] if cell["dense"] else []))
             for series in found["forms_ms"].values()
         ]
-        # A block is one inference that is not timed and at least one that is; one more is the warm-up.
+        # A block is one untimed inference and at least one timed; one more block is the warm-up.
         return sum(_START_S + (self.effort.rounds + 1) * max(self.effort.block_s, 2 * s) for s in each)
 
 

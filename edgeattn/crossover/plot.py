@@ -1,4 +1,4 @@
-"""The crossover document as a picture: time by length, and where each variant comes to be faster than dense."""
+"""The crossover document as a plot: time by length, and the length from which each variant is faster than dense."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure  # without pyplot, which looks for a display and keeps figures
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-_TITLES = {False: "attention alone", True: "with its projections"}
+_TITLES = {False: "attention only", True: "with its projections"}
 _FORMATS = ("svg", "png")
 _MARKERS = "osD^vP*Xdph<>"
 
@@ -48,7 +48,7 @@ def _panel(panel: Axes, document: Mapping[str, Any], projections: bool) -> None:
     colours = matplotlib.colormaps["tab20"]
     for index, (variant, start) in enumerate(pays.items()):
         times = {cell["length"]: cell["variants"][variant]["ms"] for cell in cells if variant in cell["variants"]}
-        # Dark shades first: light ones only once those are used up.
+        # Dark shades first, light ones when those are used up.
         colour, marker = colours((2 * index) % 20 + (index >= 10)), _MARKERS[index % len(_MARKERS)]
         panel.plot(
             list(times), list(times.values()), color=colour, marker=marker, linewidth=1.2, markersize=3.5, label=variant

@@ -1,4 +1,4 @@
-"""The crossover document on the terminal: ratios by length, and from where on each variant pays."""
+"""The crossover document on the terminal: ratios by length, and the length from which each variant is faster."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def _footnotes(document: Mapping[str, Any]) -> list[str]:
 
 
 def _forms(document: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """For each attention that has more than one form, which was the fastest at how many of the cells."""
+    """For each attention with several forms: in how many cells each form was the fastest."""
     counts: dict[str, dict[str, int]] = {}
     for cell in document["cells"]:
         for name, found in {"dense": cell["dense"], **cell["variants"]}.items():

@@ -1,4 +1,4 @@
-"""Devices: their profiles, and the machine this runs on."""
+"""Device profiles, and facts about this machine."""
 
 from edgeattn.devices.fingerprint import fingerprint
 from edgeattn.devices.load import device_names, load_device

@@ -1,7 +1,7 @@
-"""What a container may use: the CPU quota and memory limit of this process's control groups, version 1 and 2.
+"""The CPU quota and memory limit of this process's control groups, version 1 and 2, as containers set them.
 
-A limit may sit on any ancestor, so every group from the process's own up to the root of the mount is read and
-the tightest counts. See https://docs.kernel.org/admin-guide/cgroup-v2.html and .../cgroup-v1/memory.html.
+Any ancestor may have a limit, so every group from the process's own up to the root of the mount is read, and the
+lowest limit counts. See https://docs.kernel.org/admin-guide/cgroup-v2.html and .../cgroup-v1/memory.html.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _NO_LIMIT_BYTES = 2**60
 
 @dataclass(frozen=True)
 class Limits:
-    """None is no limit, or none that can be seen from here."""
+    """None: no limit, or none that this process can see."""
 
     cpus: float | None
     memory_bytes: int | None
@@ -56,7 +56,7 @@ def read(path: Path) -> str | None:
 
 
 def read_int(path: Path) -> int | None:
-    """A number in a file of /proc or /sys; None where there is none."""
+    """The number in a file of /proc or /sys; None where the file has no number."""
     try:
         return int(read(path) or "")
     except ValueError:
@@ -64,7 +64,7 @@ def read_int(path: Path) -> int | None:
 
 
 def _groups(root: Path) -> dict[str, str]:
-    """Controller -> this process's group; version 2's one hierarchy has the empty name."""
+    """Controller -> this process's group; the only hierarchy of version 2 has the empty name."""
     found = {}
     for line in (read(root / "proc/self/cgroup") or "").splitlines():
         _, _, rest = line.partition(":")

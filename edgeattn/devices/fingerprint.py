@@ -1,4 +1,4 @@
-"""What a measurement depends on beside its inputs: this machine."""
+"""The facts of this machine that change a measurement."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from edgeattn.devices.cgroup import read
 from edgeattn.devices.probe import probe_cpu, usable_cores, usable_memory_bytes
 
-# What decides the clocks. nvpmodel is NVIDIA's tool on Jetson boards; its file holds a line such as "pmode:0002".
+# Settings that change the clocks. nvpmodel is NVIDIA's tool on Jetson boards; its file has a line such as "pmode:0002".
 _POWER = {
     "governor": "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor",
     "energy_preference": "sys/devices/system/cpu/cpu0/cpufreq/energy_performance_preference",
@@ -21,10 +21,10 @@ _POWER = {
 
 
 def fingerprint(root: Path = Path("/")) -> dict[str, Any]:
-    """What makes a measurement of this machine one of another, as JSON; what cannot be read is None.
+    """Facts as JSON that are the same from run to run on one machine; a fact that cannot be read is None.
 
-    Results that hold for one machine only are stored under it. It leaves out what changes from run to run: load, free
-    memory, clocks, the host's name.
+    Measured results are stored under it, so another machine, power mode or runtime version measures again. Left out:
+    load, free memory, momentary clocks, the host name.
     """
     # Imported here: a runtime asks this package for the machine's cores.
     from edgeattn.runtimes import RUNTIMES

@@ -48,7 +48,9 @@ class DeviceFile(Part):
 
     schema_version: Literal[1] = Field(alias="schema")
     description: Text
-    probe: bool = Field(default=False, description="cpu and memory_bytes are those of the machine that reads the file")
+    probe: bool = Field(
+        default=False, description="the device is the machine that reads the file: cpu and memory_bytes are probed"
+    )
     runtimes: tuple[RuntimeSupport, ...] = Field(min_length=1)
     memory_bytes: int | None = Field(default=None, ge=1)
     cpu: CpuFacts | None = None
@@ -74,10 +76,10 @@ def device_names(folder: Path | None = None) -> list[str]:
 
 
 def load_device(name: str, *, folder: Path | None = None, root: Path = Path("/")) -> DeviceProfile:
-    """The profile called `name`.
+    """The profile of the device `name`.
 
-    folder: where the device files are; edgeattn's own when None. root: what a probed profile probes below.
-    Raises InputError for an unknown name, with the nearest one, and for a file that is not a device profile.
+    folder: the folder of the device files; edgeattn's own when None. root: the folder that has /proc and /sys, for a
+    profile that probes. Raises InputError for an unknown name, with the nearest one, and for a broken file.
     """
     document, positions = _resolve(name, folder or shipped("devices"), ())
     file = validate(DeviceFile, document, positions)
@@ -146,7 +148,7 @@ def _overlay(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 
 
 def _tuples(value: Any) -> Any:
-    """`value` with tuples for lists, as strict validation of a frozen part wants them."""
+    """`value` with tuples in place of lists, as strict validation of a frozen part needs."""
     if isinstance(value, list):
         return tuple(map(_tuples, value))
     if isinstance(value, dict):

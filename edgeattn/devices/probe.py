@@ -1,6 +1,6 @@
-"""This machine, as /proc and /sys tell it, in a container or out of one.
+"""Facts about this machine from /proc and /sys, also inside a container.
 
-Every reader takes the `root` that /proc and /sys lie below, so that tests can show it other machines.
+Every function takes the `root` folder of /proc and /sys, so that tests can give it other machines.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 from edgeattn.devices.cgroup import limits, read, read_int
 from edgeattn.devices.profile import CpuFacts
 
-# The extensions that decide how fast a model runs, by the kernel's names; aarch64 calls neon asimd.
+# The extensions that change how fast a model runs, by the kernel's names; aarch64 calls neon asimd.
 _INSTRUCTION_SETS = (
     *("sse4_2", "avx", "f16c", "fma", "avx2", "avx_vnni", "avx512f", "avx512bw", "avx512vl", "avx512_vnni"),
     *("avx512_bf16", "avx512_fp16", "amx_tile", "amx_int8", "amx_bf16"),
@@ -45,7 +45,7 @@ _UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3}
 
 
 def probe_cpu(root: Path = Path("/")) -> CpuFacts:
-    """The processor of this machine. An extension is listed if every core has it."""
+    """The processor of this machine, with the extensions that every core has."""
     processors = _processors(root)
     flags = [set((entry.get("flags") or entry.get("Features") or "").split()) for entry in processors]
     common = set.intersection(*flags) if flags else set()
@@ -80,7 +80,7 @@ def usable_memory_bytes(root: Path = Path("/")) -> int | None:
 
 
 def machine_facts(root: Path = Path("/")) -> dict[str, Any]:
-    """What a benchmark or report records of the machine it ran on, as JSON. What cannot be read is None."""
+    """Facts about this machine for benchmarks and reports, as JSON. A fact that cannot be read is None."""
     cpu = probe_cpu(root)
     limit = limits(root)
     return {
@@ -105,7 +105,7 @@ def machine_facts(root: Path = Path("/")) -> dict[str, Any]:
 
 
 def in_container(root: Path = Path("/")) -> bool:
-    """Whether the usual traces of a container (Docker, Podman, Kubernetes, LXC, systemd-nspawn) are seen."""
+    """Whether there are the usual traces of a container (Docker, Podman, Kubernetes, LXC, systemd-nspawn)."""
     if any((root / name).exists() for name in (".dockerenv", "run/.containerenv", "run/systemd/container")):
         return True
     groups = read(root / "proc/1/cgroup") or ""
@@ -113,7 +113,7 @@ def in_container(root: Path = Path("/")) -> bool:
 
 
 def _processors(root: Path) -> list[dict[str, str]]:
-    """The blocks of /proc/cpuinfo that describe a logical core."""
+    """The blocks of /proc/cpuinfo, one per logical core."""
     blocks = (read(root / "proc/cpuinfo") or "").split("\n\n")
     parsed = []
     for block in blocks:
@@ -155,7 +155,7 @@ def _cores(processors: list[dict[str, str]], root: Path) -> int | None:
 
 
 def _max_mhz(root: Path) -> int | None:
-    # Not "cpu MHz" of /proc/cpuinfo: that is the clock of the moment.
+    # Not "cpu MHz" of /proc/cpuinfo, which is the momentary clock.
     files = (root / "sys/devices/system/cpu").glob("cpu[0-9]*/cpufreq/cpuinfo_max_freq")
     khz = [value for value in map(read_int, files) if value]
     return max(khz) // 1000 if khz else None

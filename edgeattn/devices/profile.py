@@ -1,7 +1,7 @@
-"""What a device can do: the runtimes it has, its memory and CPU, and how its energy is measured.
+"""What a device can do: its runtimes, memory and CPU, and how its energy is measured.
 
 A profile is read from `devices/<name>.yaml` by `edgeattn.devices.load` and travels inside a bundle as JSON.
-Ask it what a device can do; its name is for people. What is not known is None.
+Code asks what a device can do; its name is for people. None is unknown.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Version = Annotated[str, Field(pattern=r"^\d+(\.\d+){0,3}$")]
 
 
 class RuntimeSupport(Part):
-    """A runtime that serves this device, and what it runs there."""
+    """A runtime for this device, and what it runs there."""
 
     name: Name
     min_version: Version | None = None
@@ -36,7 +36,7 @@ class RuntimeSupport(Part):
 
 
 class CpuFacts(Part):
-    """A processor: what it is called, its cores, what it can compute with."""
+    """A processor: its name, cores and instruction sets."""
 
     model: str | None = None
     cores: Annotated[int, Field(ge=1)] | None = Field(default=None, description="physical cores of the whole machine")
@@ -52,13 +52,13 @@ class PowerModel(Part):
     watts_per_core: Annotated[float, Field(gt=0)] = Field(description="watts that one busy core draws")
     idle_watts: Annotated[float, Field(ge=0)] | None = Field(
         default=None,
-        description="watts drawn with no core busy; None: watts_per_core has its share of them already",
+        description="watts drawn with no core busy; None: already included in watts_per_core",
     )
     source: Text
 
 
 class EnergySource(Part):
-    """How the device's energy is known."""
+    """How the device's energy is measured."""
 
     kind: Name = Field(description="a name of edgeattn.meters.METERS, or none where the device has no sensor")
     power_model: PowerModel | None = Field(
@@ -67,7 +67,7 @@ class EnergySource(Part):
 
 
 class Note(Part):
-    """Something to know about the device, and where it is from."""
+    """A fact about the device, with its source."""
 
     text: Text
     source: Text

@@ -10,7 +10,7 @@ from edgeattn.registry import Registry
 
 __all__ = ["METERS", "Energy", "Meter", "Scope", "Window", "choose"]
 
-# In order of trust. Each entry makes its meter from the profile of the device it runs on.
+# The most trusted first. Each entry makes its meter from the device's profile.
 METERS = Registry[Callable[[DeviceProfile], Meter]](
     "energy meter",
     {
@@ -21,9 +21,9 @@ METERS = Registry[Callable[[DeviceProfile], Meter]](
 
 
 def choose(profile: DeviceProfile) -> Meter | None:
-    """The most trusted meter that can measure this device here: its sensor, else the estimate, else None.
+    """The most trusted meter that works here: the device's sensor, else the estimate, else None.
 
-    A profile whose energy source is not RAPL never gets RAPL: that would be some other machine's packages.
+    A profile whose energy source is not RAPL never gets RAPL.
     """
     for name in METERS:
         if name not in (profile.energy.kind, "model"):

@@ -14,8 +14,8 @@ Scope = Literal["module", "package", "gpu", "wall", "partial", "model"]
 class Energy:
     """Gross joules over a window of monotonic seconds. Energies of different scopes are never compared.
 
-    scope: what the joules cover; `model` is an estimate and is labelled so wherever it is shown.
-    source: the sensor, or what the estimate rests on.
+    scope: what the joules cover; `model` is an estimate and always labelled as one.
+    source: the sensor, or the source of the estimate.
     """
 
     joules: float
@@ -26,9 +26,9 @@ class Energy:
 
 @dataclass
 class Window:
-    """What a meter saw between entering and leaving its window; filled in on leaving.
+    """The result of a measured window; filled in when the window ends.
 
-    energy: None where the sensor failed, and `reason` then says how. Never 0.
+    energy: None where the sensor failed, with the reason in `reason`. Never 0.
     """
 
     energy: Energy | None = None
@@ -41,11 +41,11 @@ class Meter(Protocol):
     name: str
 
     def available(self) -> str | None:
-        """None if it can measure here and now, else the reason why not."""
+        """None if it can measure now, else the reason why not."""
 
     def window(self, pids: Sequence[int] | None = None) -> AbstractContextManager[Window]:
         """Measures while the context is open.
 
-        pids: the processes whose work is meant, with their descendants; this process when None. A sensor of
-        the whole machine cannot tell processes apart and leaves them aside.
+        pids: the processes to measure, with their descendants; this process when None. A sensor of the whole
+        machine ignores them.
         """

@@ -1,4 +1,4 @@
-"""Joules estimated from CPU time and a power model, for machines whose sensor is absent or closed."""
+"""Joules estimated from CPU time and a power model, for machines whose sensor is missing or not readable."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from edgeattn.meters.base import Energy, Window
 def cpu_seconds(pids: Sequence[int]) -> float:
     """CPU seconds, user and system, that `pids` and all their descendants have used so far.
 
-    A descendant that has ended is in: the kernel adds its time to its parent's. Raises psutil.Error if one of
-    `pids` is gone.
+    Descendants that have ended count too: the kernel adds their time to their parent's. Raises psutil.Error if one
+    of `pids` is gone.
     """
     tree: dict[int, psutil.Process] = {}
     for pid in pids:
@@ -46,7 +46,7 @@ class PowerModelMeter:
         self._cpu_seconds = cpu_seconds
 
     def available(self) -> str | None:
-        """None, or that there is nothing to estimate with."""
+        """None, or the reason: the profile has no power model."""
         return None if self._power_model else "the device profile has no power model for this processor"
 
     @contextmanager
@@ -81,5 +81,5 @@ class PowerModelMeter:
 
 
 def meter(profile: DeviceProfile) -> PowerModelMeter:
-    """The meter that the profile's power model gives."""
+    """The meter of the profile's power model."""
     return PowerModelMeter(profile.energy.power_model)

@@ -1,6 +1,6 @@
-"""Joules of the CPU packages, from the RAPL counters of Intel and AMD processors through Linux's powercap.
+"""Joules of the CPU packages, from the RAPL counters of Intel and AMD processors in Linux's powercap.
 
-Only zones named `package-*` are added up: `core` and `uncore` lie inside a package, `psys` holds all of them.
+Only zones named `package-*` are added up: `core` and `uncore` are parts of a package, `psys` contains all of them.
 See https://docs.kernel.org/power/powercap/powercap.html.
 """
 
@@ -16,19 +16,19 @@ from pathlib import Path
 from edgeattn.devices import DeviceProfile
 from edgeattn.meters.base import Energy, Window
 
-# More than any package draws: a counter that fell by so much that wrapping would mean more was reset.
+# More than any package draws. A counter whose fall would need more power than this was reset, not wrapped.
 _CREDIBLE_WATTS = 5000.0
 
 
 class SensorError(Exception):
-    """A reading that cannot be right, or none at all."""
+    """A reading that is impossible or missing."""
 
 
 @dataclass
 class Counter:
-    """Adds up a counter of microjoules that starts again at 0 after `range_uj`.
+    """Adds up a counter of microjoules that wraps to 0 after `range_uj`.
 
-    It must be shown every wrap: a usual range of 65 kJ lasts less than four minutes at 300 W.
+    It must be read at least once per wrap: a typical range of 65 kJ lasts less than four minutes at 300 W.
     """
 
     range_uj: int
@@ -43,7 +43,7 @@ class Counter:
         self._changed_ns = self.last_ns
 
     def add(self, value_uj: int, now_ns: int) -> None:
-        """Takes a reading at a monotonic time. Raises SensorError for one that cannot be right."""
+        """Adds a reading at a monotonic time. Raises SensorError for an impossible one."""
         self._check(value_uj)
         step = value_uj - self.last_uj
         if step < 0:
@@ -63,7 +63,7 @@ class Counter:
 
 
 class Rapl:
-    """The energy of all CPU packages of this machine, whoever uses them."""
+    """The energy of all CPU packages of this machine, for all its processes."""
 
     name = "rapl"
 
@@ -73,7 +73,7 @@ class Rapl:
         self._stuck_after_s = stuck_after_s
 
     def available(self) -> str | None:
-        """None, or why the counters cannot be read."""
+        """None, or the reason why the counters cannot be read."""
         try:
             zones = self._zones()
             for zone in zones:
@@ -84,7 +84,7 @@ class Rapl:
 
     @contextmanager
     def window(self, pids: Sequence[int] | None = None) -> Iterator[Window]:
-        """Measures while the context is open; a thread reads the counters too, so that no wrap is missed."""
+        """Measures while the context is open; a thread also reads the counters, so that no wrap is missed."""
         window = Window()
         try:
             counters = {zone: self._counter(zone) for zone in self._zones()}
@@ -159,5 +159,5 @@ def _read(path: Path) -> int:
 
 
 def meter(profile: DeviceProfile) -> Rapl:
-    """The meter of this machine; RAPL needs to know nothing of the profile."""
+    """The meter of this machine; RAPL needs nothing from the profile."""
     return Rapl()

@@ -1,4 +1,4 @@
-"""Fewer bits: how a graph is quantized, and whether that was worth it."""
+"""Quantization: how a graph is quantized, and which candidate ships."""
 
 from edgeattn.quantize.choice import Candidate, choose
 from edgeattn.quantize.methods import quantize

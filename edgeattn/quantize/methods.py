@@ -13,7 +13,7 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 from edgeattn.devices.profile import CpuFacts
 from edgeattn.errors import ToolError
 
-# Of x86: without one of these, the sum of two products of unsigned and signed bytes saturates at 16 bits.
+# On x86 without one of these, the sum of two products of unsigned and signed bytes saturates at 16 bits.
 _EXACT_INT8 = {"avx512_vnni", "avx_vnni", "amx_int8"}
 
 
@@ -24,18 +24,18 @@ def _fp32(source: Path, target: Path, cpu: CpuFacts | None) -> None:
 
 
 def _int8_dynamic(source: Path, target: Path, cpu: CpuFacts | None) -> None:
-    """Weights of linear layers in int8 per channel; their inputs quantized as they come."""
+    """Weights of linear layers in int8 per channel; their inputs are quantized at run time."""
     sets = set(cpu.instruction_sets) if cpu else set()
     model = onnx.load(source, load_external_data=False)
     rank = {weight.name: len(weight.dims) for weight in model.graph.initializer}
-    # Linear layers only: products of two activations lose more than they gain, and ONNX Runtime's kernel does
-    # not run per-head weights [H, D, F].
+    # Only linear layers: products of two activations lose more accuracy than they gain speed, and ONNX Runtime's
+    # kernel does not run per-head weights [H, D, F].
     linear = [
         node.name for node in model.graph.node if node.op_type in ("MatMul", "Gemm") and rank.get(node.input[1]) == 2
     ]
     if not linear:
         raise ToolError("no linear layer to quantize", where=source.name, fix="use precisions: [fp32]")
-    # quantize_dynamic infers shapes anew and stumbles over those that it finds.
+    # quantize_dynamic infers shapes itself and fails on shapes that are there already.
     del model.graph.value_info[:]
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         bare = Path(folder) / source.name
@@ -66,7 +66,7 @@ PRECISIONS = tuple(_METHODS)
 def quantize(source: Path, target: Path, precision: str, cpu: CpuFacts | None) -> None:
     """Writes `source` (an fp32 graph with its weights in <name>.data) to `target` in `precision`.
 
-    cpu: the target's processor, which decides the range of int8 weights.
+    cpu: the target's processor, which sets the range of int8 weights.
     """
     _METHODS[precision](source, target, cpu)
 

@@ -1,4 +1,4 @@
-"""What a bundle is measured and accepted by, and the arrays that this needs."""
+"""The metrics, lengths and arrays by which a bundle is measured and accepted."""
 
 from __future__ import annotations
 

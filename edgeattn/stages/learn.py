@@ -19,14 +19,14 @@ LOG = logging.getLogger("edgeattn")
 
 
 def make_task(recipe: Recipe, teacher: Path) -> Task:
-    """The recipe's task, with what it needs of the teacher's folder."""
+    """The recipe's task, with the tokenizer or image processor in the teacher's folder."""
     from edgeattn.tasks import TASKS
 
     return TASKS[recipe.task.kind](recipe.task, teacher)
 
 
 def positions(recipe: Recipe) -> int | None:
-    """How far the teacher's position embeddings are extended, if at all."""
+    """The length that the teacher's position embeddings are extended to, or None."""
     return None if isinstance(recipe.model, NewViT) else recipe.model.extend_positions
 
 

@@ -81,7 +81,7 @@ def export(job: Job) -> dict[str, Any]:
 
 
 def build(job: Job) -> dict[str, Any]:
-    """Quantizes and builds every form of both models, measures them, and keeps the best right one of each."""
+    """Quantizes and builds every form of both models, measures all, and keeps the best of each that is accurate."""
     from edgeattn.bench.inputs import bench_feeds
     from edgeattn.export.buckets import fix_length
     from edgeattn.quantize import Candidate, choose, quantize
@@ -141,7 +141,7 @@ def _move(folder: Path, to: Path) -> None:
 
 
 def forms_of(side: str, operators: frozenset[str]) -> Iterator[tuple[str, frozenset[str]]]:
-    """The plain form, the one with every fused operator, and where these are several, one with each alone."""
+    """The plain form, the form with all fused operators and, if there are several, one form with each of them."""
     yield side, frozenset()
     if operators:
         yield f"{side}-fused", operators

@@ -54,12 +54,12 @@ def test_measures_and_writes_table_document_and_plot(tmp_path: Path, capsys: pyt
         (["--lengths", "many"], 2, "'--lengths': 'many' is not a list of numbers such as 128,512"),
         (["--lengths", "0"], 2, "a length is a number of tokens from 1"),
         (["--variants", "hedgehogs"], 2, "--variants: unknown variant 'hedgehogs'\n  fix: did you mean 'hedgehog'"),
-        (["--variants", "dense"], 2, "--variants: dense is what the variants are held against"),
+        (["--variants", "dense"], 2, "--variants: dense is what the variants are compared with"),
         (["--options", "hedgehog.features=4"], 2, "--options: option 'features' is not one of hedgehog's\n  fix: did"),
         (["--options", "hedgehog.feature_dim=1"], 2, "--options: hedgehog.feature_dim: Input should be greater than"),
         (["--options", "hedgehog.feature_dim=four"], 2, "hedgehog.feature_dim: Input should be a valid integer"),
-        (["--options", "hedgehog"], 2, "--options: 'hedgehog' is no option\n  fix: write sliding_window.window=256"),
-        (["--variants", "hedgehog", "--options", "sliding_window.window=4"], 2, "no variant 'sliding_window' is"),
+        (["--options", "hedgehog"], 2, "'hedgehog' is not an option\n  fix: write sliding_window.window=256"),
+        (["--variants", "hedgehog", "--options", "sliding_window.window=4"], 2, "'sliding_window' is not among the"),
     ],
 )  # fmt: skip
 def test_bad_input_is_refused_before_anything_is_measured(

@@ -109,7 +109,7 @@ def test_32_a_form_whose_output_is_no_number_fails_the_floor(offer):
 
 @pytest.mark.parametrize("order", [(0, 1, 2, 3), (3, 2, 1, 0), (1, 3, 0, 2)])
 def test_a_less_precise_form_must_beat_the_fastest_more_precise_one(offer, order):
-    """Forms used to come one after the other, so that int8 of the plain form was only held against its own fp32."""
+    """Forms used to come one after the other, so that int8 of the plain form was only compared with its own fp32."""
     forms = [
         ("plain fp32", (RIGHT, 10.0, 400)),
         ("plain int8-dynamic", (RIGHT, 5.9, 100)),
@@ -128,7 +128,7 @@ def test_a_less_precise_form_must_beat_the_fastest_more_precise_one(offer, order
 
 
 def test_of_equally_precise_forms_the_plain_one_is_shipped_unless_another_is_clearly_faster(offer):
-    """And int8 is held against the faster of them, even where the plain one is kept."""
+    """And int8 is compared with the faster of them, even where the plain one ships."""
     why = offer({"plain fp32": (RIGHT, 10.0, 400), "fused fp32": (RIGHT, 9.8, 400), "int8-dynamic": (RIGHT, 9.6, 100)})
     assert why["chosen"] == "plain fp32"
     assert why["because"] == (
