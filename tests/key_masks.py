@@ -1,4 +1,4 @@
-"""Key masks of every kind that attention must stand."""
+"""Key masks of every kind that attention must handle."""
 
 from __future__ import annotations
 

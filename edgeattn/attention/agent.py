@@ -17,9 +17,9 @@ class AgentOptions(VariantOptions):
 class Agent(Variant):
     """softmax(q A^T) softmax(A k^T) v, where A are the means of the queries of `agents` equal segments.
 
-    The attended tokens alone are cut into segments, so padding on either side changes nothing; where they are fewer
-    than the agents, each is one. The paper's position biases and its depth-wise convolution are left out: they belong
-    to a fixed grid of image patches. No cross-attention: the mask of keys does not say which queries are padding.
+    Only attended tokens are cut into segments, so padding on either side changes nothing; where there are fewer tokens
+    than agents, each token is an agent. The paper's position biases and its depth-wise convolution are left out: they
+    belong to a fixed grid of image patches. No cross-attention: a key mask does not say which queries are padding.
     """
 
     name = "agent"
@@ -58,7 +58,7 @@ class Agent(Variant):
         if key_mask is not None:
             gather = gather + hidden(key_mask)[:, None, None]
         gathered = gather.softmax(-1) @ v.float()  # [B, H, A, Dv], summed over all keys in fp32
-        read = (q @ agents.mT).float() + hidden(size > 0).mT[:, None]  # an agent of no token is not read from
+        read = (q @ agents.mT).float() + hidden(size > 0).mT[:, None]  # agents without a token are not read from
         return (read.softmax(-1) @ gathered).to(v.dtype)
 
     @classmethod

@@ -63,7 +63,7 @@ class BlockTopk(Variant):
     ) -> Tensor:
         b, h, n, _ = q.shape
         size = self.options.block
-        # As many empty blocks behind the sequence as may be taken, so that a short one too has enough to choose from.
+        # `topk` empty blocks behind the sequence, so that a short one has enough to choose from.
         queries, keys, values = cut(q, size), cut(k, size, self.options.topk), cut(v, size, self.options.topk)
         exists = torch.ones_like(q[:, 0, :, 0], dtype=torch.bool) if key_mask is None else key_mask
         exists = cut(exists[:, None, :, None].float(), size, self.options.topk)[:, 0, :, :, 0]  # [B, blocks, size]

@@ -1,7 +1,7 @@
 """Cutting a sequence into blocks of queries, each with the keys around it, at any length that a graph is run with.
 
-No function branches on a length, so one traced graph serves all of them: a position that sticks out at either end is
-some token's to `take` and no token's to `attended`, which is why every caller needs both.
+No function branches on a length, so one traced graph serves all of them. Blocks have positions outside the sequence:
+there `take` gives some token's row and `attended` is False, so every caller needs both.
 """
 
 from __future__ import annotations
@@ -14,27 +14,27 @@ from edgeattn.attention.variant import lowest
 
 
 def cut(x: Tensor, size: int, more: int = 0, *, length: int | None = None) -> Tensor:
-    """[B, H, N, X] -> [B, H, blocks + more, size, X], with zeros behind the end.
+    """[B, H, N, X] -> [B, H, blocks + more, size, X], with zeros beyond the end.
 
-    length: N as another tensor has it. To the exporter each input's is a number of its own, and so are its blocks:
-    tensors that come from several inputs are cut by one of them.
+    length: N of another tensor. The exporter takes the length of each input for a number of its own, so tensors that
+    come from several inputs are cut by the length of one of them.
     """
     blocks = ((x.shape[2] if length is None else length) + size - 1) // size + more
     return pad(x, (0, 0, 0, blocks * size - x.shape[2])).unflatten(2, (blocks, size))
 
 
 def join(x: Tensor, spacing: int = 1) -> Tensor:
-    """[B, H, blocks, size, X] -> [B, H, blocks * size, X]: puts the rows that `around` cut out back in their order."""
+    """[B, H, blocks, size, X] -> [B, H, blocks * size, X]: puts the rows of the blocks of `around` back in order."""
     if spacing > 1:
         x = x.unflatten(2, (spacing, -1)).flatten(3, 4).transpose(2, 3)
     return x.flatten(2, 3)
 
 
 def around(length: int, size: int, before: int, after: int, device: torch.device, spacing: int = 1) -> Tensor:
-    """[blocks, before + size + after] int64: the positions of each block and of what is around it.
+    """[blocks, before + size + after] int64: the positions of each block and around it.
 
     Positions below 0 and from `length` on are no tokens.
-    spacing: the distance between neighbours; there are then as many interleaved sequences, cut one after the other.
+    spacing: the distance between neighbours; of that many interleaved sequences, cut one after the other.
     """
     blocks = (length + size * spacing - 1) // (size * spacing)
     start = torch.arange(blocks, device=device) * size - before
@@ -45,7 +45,7 @@ def around(length: int, size: int, before: int, after: int, device: torch.device
 
 
 def take(x: Tensor, index: Tensor) -> Tensor:
-    """x: [B, H, N, X], index: [blocks, M] -> [B, H, blocks, M, X]; some token's row where the index is no token.
+    """x: [B, H, N, X], index: [blocks, M] -> [B, H, blocks, M, X]; some token's row outside the sequence.
 
     One Gather of whole rows: half the copies of slicing the neighbours out and joining them.
     """
@@ -63,7 +63,7 @@ def attended(key_mask: Tensor | None, index: Tensor, length: int) -> Tensor:
 def take_pairs(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """x: [B, H, N, M], rows: [blocks, n], columns: [blocks, m] -> [B, H, blocks, n, m].
 
-    As `take`: some pair's entry where a row or a column is no token.
+    As in `take`, some pair's entry where a row or a column is outside the sequence.
     """
     n, m = x.shape[2:]
     pairs = rows.clamp(min=0).clamp(max=n - 1)[:, :, None] * m + columns.clamp(min=0).clamp(max=m - 1)[:, None]
@@ -103,7 +103,7 @@ def first_attended(key_mask: Tensor | None, length: int, device: torch.device) -
 
 
 def pick(x: Tensor, positions: Tensor) -> Tensor:
-    """x: [B, H, N, X], positions: [B or 1, g] -> [B, H, g, X]; the last token's row for positions behind the end."""
+    """x: [B, H, N, X], positions: [B or 1, g] -> [B, H, g, X]; the last token's row for positions beyond the end."""
     b, h, n, width = x.shape
     rows = positions.clamp(max=n - 1)[:, None, :, None]
     return x.gather(2, rows.expand(b, h, positions.shape[1], width))
@@ -112,7 +112,7 @@ def pick(x: Tensor, positions: Tensor) -> Tensor:
 def leading(key_mask: Tensor | None, length: int, count: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """The `count` positions from the first attended token on, and which of them are attended, each [B or 1, count].
 
-    Counted from there and not from 0, so that padding on the left changes nothing. Positions may lie behind the end.
+    Counted from there and not from 0, so that padding on the left changes nothing. Positions may lie beyond the end.
     """
     positions = first_attended(key_mask, length, device) + torch.arange(count, device=device)
     exists = positions < length
@@ -126,7 +126,7 @@ def mix(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scaling: float) ->
 
     q: [..., n, D]   k: [..., m, D]   v: [..., m, Dv]   bias: [..., n or 1, m]   returns [..., n, Dv]
     """
-    scores = (q * scaling) @ k.mT  # the factor stands next to the product, where ONNX Runtime takes it in
+    scores = (q * scaling) @ k.mT  # next to the product, where ONNX Runtime fuses the factor
     scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
     weights = (scores if bias is None else scores + bias).softmax(-1)
     return weights.to(v.dtype) @ v
@@ -143,7 +143,7 @@ def see_all(
 
 
 def later_by(x: Tensor, by: int) -> Tensor:
-    """[B, H, blocks, ...] -> the same, each block with what the one `by` before it had, 0 where there is none."""
-    index = torch.arange(x.shape[2], device=x.device)  # a Gather: the length of a slice is another one to a trace
+    """[B, H, blocks, ...] -> the same, each block with that of `by` blocks before it, 0 where there is none."""
+    index = torch.arange(x.shape[2], device=x.device)  # a Gather, since a slice has a length of its own in a trace
     exists = (index >= by).reshape(-1, *[1] * (x.ndim - 3))
     return x.index_select(2, (index - by).clamp(min=0)) * exists

@@ -1,4 +1,4 @@
-"""Dense softmax attention: the control, and what layers that no rule names keep."""
+"""Dense softmax attention: the control, and the attention of layers that no rule names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sliding-window attention with gaps: as many keys from a wider stretch, for audio and series."""
+"""Sliding-window attention with gaps: as many keys from a wider range, for audio and time series."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ class DilatedWindowOptions(SlidingWindowOptions):
 class DilatedWindow(SlidingWindow):
     """Query i attends to key j where i - j is a multiple of `dilation` and |i - j| <= dilation * window / 2.
 
-    In a causal layer to the `window` such keys up to and with itself. Global tokens as in `sliding_window`. The
-    sequence is `dilation` interleaved ones, each with a sliding window of its own; only global tokens join them, so
-    layers of different dilations, or some with `sliding_window`, belong beside it.
+    In a causal layer it attends to the `window` such keys up to and including itself. Global tokens as in
+    `sliding_window`. The sequence falls into `dilation` interleaved sequences, each with its own sliding window, which
+    meet only in the global tokens: combine it with layers of other dilations or with `sliding_window`.
     """
 
     name = "dilated_window"

@@ -23,9 +23,9 @@ class GatedDelta(Variant):
     """S_t = a_t (I - b_t k_t k_t^T) S_{t-1} + b_t k_t v_t^T, o_t = S_t^T q_t, with q and k of length 1.
 
     The paper takes the decay a_t and the write strength b_t from the layer's input. A converted layer's variant sees
-    q, k and v alone, so here both are learned maps of the token's key, one a head: a_t = exp(-exp(A) softplus(.)),
-    b_t = sigmoid(.). A learned scale a head stands in for the paper's output norm and gate. Padding leaves the state
-    as it is. A graph exported for any length is right up to 65536 tokens.
+    only q, k and v, so here both are learned maps of the token's key, one per head: a_t = exp(-exp(A) softplus(.)),
+    b_t = sigmoid(.). A learned scale per head replaces the paper's output norm and gate. Padding leaves the state
+    unchanged. A graph exported for any length is right up to 65536 tokens.
     """
 
     name = "gated_delta"
@@ -38,7 +38,7 @@ class GatedDelta(Variant):
         super().__init__(shape, options)
         heads = shape.heads
         self.gate_map = nn.Parameter(torch.zeros(heads, shape.head_dim, 2))  # of a key: to its decay and its strength
-        # softplus(-4.6) is 0.01: at the start a token's trace lasts about a hundred tokens.
+        # softplus(-4.6) is 0.01: at the start the state keeps a token for about a hundred tokens.
         self.gate_bias = nn.Parameter(torch.tensor([-4.6, 0.0]).repeat(heads, 1, 1))  # [H, 1, 2]
         self.log_rate = nn.Parameter(torch.zeros(heads, 1, 1))
         self.scale = nn.Parameter(torch.ones(heads, 1, 1))
@@ -48,7 +48,7 @@ class GatedDelta(Variant):
         return frozenset({FUSED})
 
     def gates(self, k: Tensor, key_mask: Tensor | None) -> tuple[Tensor, Tensor]:
-        """k: [B, H, N, D], as it came -> log of the decay and strength, each [B, H, N, 1], fp32."""
+        """k: [B, H, N, D], not normalised -> log of the decay and strength, each [B, H, N, 1], fp32."""
         raw = k @ self.gate_map.float() + self.gate_bias.float()
         decay = -self.log_rate.float().exp() * softplus(raw[..., :1])
         strength = raw[..., 1:].sigmoid()
@@ -76,13 +76,13 @@ class GatedDelta(Variant):
         decay, strength = self.gates(k, key_mask)
         if allowed(FUSED):
             return (_fused(_normalized(q), _normalized(k), v, decay, strength) * self.scale.float()).to(dtype)
-        # What pads the last chunk is zeros, which neither decay nor write.
+        # The last chunk is padded with zeros, which neither decay nor write.
         q, k, v, decay, strength = (cut(x, _CHUNK, length=n) for x in (q, k, v, decay, strength))
         out = self._mix(_normalized(q), _normalized(k), v, decay, strength)
         return (out.flatten(2, 3)[:, :, :n] * self.scale.float()).to(dtype)
 
     def _mix(self, q: Tensor, k: Tensor, v: Tensor, decay: Tensor, strength: Tensor) -> Tensor:
-        """Chunks in parallel: within one, what its tokens write is a triangular system (the WY form).
+        """Chunks in parallel; within one, the writes of its tokens solve a triangular system (the WY form).
 
         q, k: [B, H, chunks, C, D]   v: [B, H, chunks, C, Dv]   decay, strength: [B, H, chunks, C, 1]
         """
@@ -92,10 +92,10 @@ class GatedDelta(Variant):
         # exp of a difference: a quotient of decays would divide by one that underflowed.
         between = (since - since.mT + (lower - 1.0) * _NEVER).exp()
         faded, weighted = since.exp(), strength * k
-        # A token writes what is not there already: written - read @ S, for the state S before the chunk.
+        # A token writes only what the state does not hold: written - read @ S, for the state S before the chunk.
         solve = _unit_lower_inverse(weighted @ k.mT * between)
         written, read = solve @ (strength * v), solve @ (faded * weighted)
-        kept = ((since[..., -1:, :] - since).exp() * k).mT  # what of each key is left at the chunk's end
+        kept = ((since[..., -1:, :] - since).exp() * k).mT  # each key, decayed to the chunk's end
         passed = faded[..., -1:, :] * torch.eye(q.shape[-1], device=device) - kept @ read
         state = _states_before(passed, kept @ written)
         scores = q @ k.mT * between
@@ -121,7 +121,7 @@ class GatedDelta(Variant):
 
 
 def _normalized(x: Tensor) -> Tensor:
-    """x: [..., D] -> of length 1; zeros stay zeros."""
+    """x: [..., D] -> scaled to length 1; zeros stay zeros."""
     return x * ((x * x).sum(-1, keepdim=True) + _EPS).rsqrt()
 
 
@@ -150,8 +150,8 @@ def _states_before(passed: Tensor, written: Tensor) -> Tensor:
     """The state before each chunk of S' = passed S + written, from S = 0.
 
     passed: [B, H, T, D, D]   written: [B, H, T, D, Dv]   returns [B, H, T, D, Dv]
-    A loop over chunks would be one in the graph too, so this is a prefix scan in log2 rounds (Hillis and Steele 1986).
-    What is before the first chunk is nothing, and passes nothing.
+    A loop over chunks would be a loop in the graph, so this is a prefix scan in log2 rounds (Hillis and Steele 1986).
+    Before the first chunk everything is 0.
     """
     chunks = passed.shape[2]
     shift, most = 1, chunks if isinstance(chunks, int) else _LONGEST // _CHUNK

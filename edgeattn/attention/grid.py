@@ -1,4 +1,4 @@
-"""Sequences that are images: tokens in rows of a grid, behind a few leading ones (CLS, registers) that have no place.
+"""Sequences that are images: tokens in rows of a grid, behind a few leading tokens (CLS, registers) outside it.
 
 No function branches on a length, so a graph traced with a given width serves images of every height.
 """
@@ -16,7 +16,7 @@ def to_grid(x: Tensor, width: int | None, prefix_tokens: int) -> tuple[Tensor, T
     """x: [B, H, N, X] -> the leading tokens [B, H, prefix_tokens, X] and the others [B, H, rows, width, X], row by row.
 
     width: None for the smallest square that holds them, which fixes the length of a traced graph.
-    The last row is filled up with zeros. There is always a row, be it one of zeros only.
+    The last row is filled up with zeros. There is always at least one row, if only of zeros.
     """
     leading, tokens = x[:, :, :prefix_tokens], x[:, :, prefix_tokens:]
     b, h, n, size = tokens.shape

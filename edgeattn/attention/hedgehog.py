@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from edgeattn.attention.linear import Linear, mixing_bytes, mixing_flops, promoted
 from edgeattn.attention.variant import Cost, Shape, VariantOptions
 
-# Of the exponent in the map "exp". A score is at most e^60 times features times tokens, which fp32 holds for a million
-# tokens; and at least twice the number of features, cosh being at least 1, so that no shift is needed against underflow
-# and none is taken: one of a key would not cancel, and a common one would have to see all keys, the future's too.
+# Limit of the exponent in the map "exp". A sum of scores is at most e^60 times features times tokens, which fp32 holds
+# for a million tokens. A score is at least twice the number of features, since cosh is at least 1, so no shift against
+# underflow is needed. A shift would not work either: one per key does not cancel, a common one depends on future keys.
 _HIGHEST = 30.0
 
 
@@ -26,7 +26,8 @@ class HedgehogOptions(VariantOptions):
     )
     feature_map: Literal["softmax", "exp", "joint"] = Field(
         "softmax",
-        description="of the learned projection and its negative: softmax of each, exp of each, softmax of both as one",
+        description="function of the learned projection and its negative: softmax of each, exp of each, or one softmax "
+        "of both",
     )
 
 
@@ -34,8 +35,8 @@ class Hedgehog(Linear):
     """phi(x) = [softmax(W x), softmax(-W x)], attention = phi(q) (phi(k)^T v) / phi(q) (phi(k)^T 1).
 
     W is learned per head, one for queries and one for keys. Cost grows linearly with the sequence.
-    feature_map "exp" is the Hedgehog paper's [exp(W x), exp(-W x)], with W x held within 30 of 0; "joint" is
-    flash-linear-attention's softmax over [W x, -W x] at once, whose factor 2 is left to W.
+    feature_map "exp" is the Hedgehog paper's [exp(W x), exp(-W x)], with W x clamped to [-30, 30]; "joint" is
+    flash-linear-attention's softmax over [W x, -W x] at once, with its factor 2 absorbed by W.
     """
 
     name = "hedgehog"
@@ -74,7 +75,7 @@ class Hedgehog(Linear):
         assert isinstance(options, HedgehogOptions)
         h, d, n = shape.heads, shape.head_dim, length
         f = options.feature_dim or d
-        maps = 2 * 2 * n * d * f + 2 * 10 * n * 2 * f  # both projections, about ten operations a feature
+        maps = 2 * 2 * n * d * f + 2 * 10 * n * 2 * f  # both projections, about ten operations per feature
         mixing = n, 2 * f, d, shape.causal
         return Cost(flops=h * (maps + mixing_flops(*mixing)), bytes=h * mixing_bytes(*mixing))
 

@@ -8,7 +8,7 @@ from edgeattn.attention.variant import Cost, Shape, State, Variant, VariantOptio
 
 
 class Identity(Variant):
-    """Each token gets its own value. What accuracy is left is owed to the rest of the model."""
+    """Each token gets its own value. The accuracy that remains comes from the rest of the model."""
 
     name = "identity"
     Options = VariantOptions

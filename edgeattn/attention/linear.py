@@ -3,10 +3,10 @@
     out_i = phi(q_i) S / phi(q_i) z,   S = sum_j phi(k_j)^T v_j,   z = sum_j phi(k_j)^T
 
 over all keys j, or over those up to i in a causal layer (Katharopoulos et al. 2020, Transformers are RNNs,
-arXiv 2006.16236, equations 4 to 12). A variant of this family is a feature map and no more.
+arXiv 2006.16236, equations 4 to 12). A variant of this family is only a feature map.
 
-Features come in parts, which are mixed one by one and added: to join them first would copy every feature once more,
-which costs ONNX Runtime a tenth to a quarter of the time. For the same reason a mask goes onto v, not onto the keys.
+Features come in parts, which are mixed one by one and added: joining them first would copy every feature again, which
+costs ONNX Runtime 10 to 25 % of the time. For the same reason a mask is applied to v and not to the keys.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from edgeattn.attention.variant import State, Variant
 FUSED = "com.microsoft::LinearAttention"
 CHUNK = 64  # causal: of 32, 64 and 128 the fastest in ONNX Runtime from 512 to 16384 tokens
 
-# Keeps 0 / 0, of a query that shares no feature with any key or sees padding alone, at 0. Any other row is above it.
+# Makes 0 / 0 = 0, for a query that shares no feature with any key or sees only padding. Every other sum is larger.
 _EPS = 1e-20
 
 Pairs = Iterable[tuple[Tensor, Tensor]]  # features of queries and of keys, part by part
 
 
 class Linear(Variant):
-    """An attention by the features that a subclass gives. It needs no position, so left padding changes nothing."""
+    """Attention by the features of a subclass. It uses no positions, so left padding changes nothing."""
 
     causal = True
     cross = True
@@ -44,11 +44,11 @@ class Linear(Variant):
         return frozenset({FUSED}) if self.shape.causal else frozenset()
 
     def query(self, x: Tensor) -> Tensor:
-        """x: [B, H, N, D] -> what `features` of queries are made of, [B, H, N, P]."""
+        """x: [B, H, N, D] -> the input of `features` for queries, [B, H, N, P]."""
         return x
 
     def key(self, x: Tensor) -> Tensor:
-        """x: [B, H, N, D] -> what `features` of keys are made of, [B, H, N, P]."""
+        """x: [B, H, N, D] -> the input of `features` for keys, [B, H, N, P]."""
         return x
 
     @abstractmethod
@@ -82,7 +82,7 @@ class Linear(Variant):
         if allowed(FUSED):
             out = _fused(torch.cat(self.features(q), -1), torch.cat(self.features(k), -1), value)
         else:
-            # Cut before the features are made, there being fewer tensors then: each is copied where its end is padded.
+            # Cut before the features are made, while there are fewer tensors: padding the end copies each of them.
             n = q.shape[-2]
             q, k, value = (cut(x, CHUNK, length=n) for x in (q, k, value))
             out = mix_chunks(self._pairs(q, k), value).flatten(2, 3)[:, :, :n]
@@ -113,7 +113,7 @@ def mix(pairs: Pairs, v: Tensor, weight: Tensor | None) -> Tensor:
     returns [B, H, N, Dv], fp32
     """
     value = promoted(v)
-    # Not ones_like of a slice: a graph would copy the slice to learn its shape.
+    # Not ones_like of a slice: a graph would copy the slice to get its shape.
     ones = value.new_ones((*value.shape[:-1], 1)) if weight is None else promoted(weight)
     # Both reductions run over M, in fp32 and as means: sums overflow fp16 from a few thousand tokens.
     share = 1.0 / v.shape[-2]
@@ -125,7 +125,7 @@ def mix(pairs: Pairs, v: Tensor, weight: Tensor | None) -> Tensor:
 
 
 def mix_chunks(pairs: Pairs, value: Tensor) -> Tensor:
-    """Causal and not normalised: the map within each chunk, and a state for all that comes before it.
+    """Causal, not normalised: the map within each chunk, and a state for everything before it.
 
     The chunkwise parallel form of Yang et al. 2024, Gated Linear Attention (arXiv 2312.06635), section 2.2.
     pairs: [B, H, chunks, CHUNK, F] twice   value: [B, H, chunks, CHUNK, X], fp32   returns the shape of value
@@ -139,22 +139,22 @@ def mix_chunks(pairs: Pairs, value: Tensor) -> Tensor:
 
 
 def prefix_states(states: Tensor) -> Tensor:
-    """states: [B, H, chunks, F, X], one a chunk -> for each chunk the sum of those before it, 0 for the first.
+    """states: [B, H, chunks, F, X], one per chunk -> for each chunk the sum of those before it, 0 for the first.
 
     A CumSum, which TensorRT's parser has had since 2021, is not slower in ONNX Runtime than a product with a triangular
-    matrix, and does not grow with the square of the number of chunks. It is shifted before and not taken apart after:
-    to add a chunk and take it off again would let rounding see the future.
+    matrix, and does not grow with the square of the number of chunks. The states are shifted before the sum: adding a
+    chunk and subtracting it again would let the future in through rounding.
     """
     return pad(states.flatten(3)[:, :, :-1].cumsum(2), (0, 0, 1, 0)).unflatten(3, states.shape[3:])
 
 
 def promoted(x: Tensor) -> Tensor:
-    """x in fp32, or in float64 where it is that already, as gradients are checked in."""
+    """x in fp32, or in float64 where it already is, as in gradient checks."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def _weight(key_mask: Tensor | None, key_weight: Tensor | None, dtype: torch.dtype) -> Tensor | None:
-    """What each key counts, [B, 1, N, 1]; None where all count 1."""
+    """The weight of each key, [B, 1, N, 1]; None where all are 1."""
     if key_mask is None or key_weight is None:
         factor = key_mask if key_weight is None else key_weight
         return None if factor is None else factor[:, None, :, None].to(dtype)
@@ -162,7 +162,7 @@ def _weight(key_mask: Tensor | None, key_weight: Tensor | None, dtype: torch.dty
 
 
 def _fused(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """ONNX Runtime's LinearAttention: what `mix_chunks` gives, of whole sequences [B, H, N, .]."""
+    """ONNX Runtime's LinearAttention: computes `mix_chunks`, on whole sequences [B, H, N, .]."""
     b, h, n, f = query.shape
     width = value.shape[-1]
     out, _ = torch.onnx.ops.symbolic_multi_out(
@@ -177,7 +177,7 @@ def _fused(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 
 
 def mixing_flops(length: int, features: int, head_dim: int, causal: bool) -> int:
-    """Of one head, once the features are there."""
+    """FLOPs of one head, without those of the features."""
     states = 2 * 2 * length * features * (head_dim + 1)
     if not causal:
         return states
@@ -185,7 +185,7 @@ def mixing_flops(length: int, features: int, head_dim: int, causal: bool) -> int
 
 
 def mixing_bytes(length: int, features: int, head_dim: int, causal: bool) -> int:
-    """Of one head, fp32: q, k, v and the result, features written and read once, causal chunks' maps and states."""
+    """Bytes of one head, fp32: q, k, v and the result, features written and read once, maps and states of chunks."""
     numbers = 4 * length * head_dim + 4 * length * features
     if causal:
         numbers += 4 * length * CHUNK + 4 * length * features * (head_dim + 1) // CHUNK

@@ -11,7 +11,7 @@ from edgeattn.attention.hedgehog import identity_like
 from edgeattn.attention.linear import Linear, mixing_bytes, mixing_flops, promoted
 from edgeattn.attention.variant import Cost, Shape, VariantOptions
 
-# Of the logarithm of a feature: fp32 holds the sum of scores up to e^60, and none is below e^-20, far above 0 / 0.
+# Limits of the logarithm of a feature: fp32 holds sums of scores up to e^60, and no score is below e^-20, far above 0.
 _LOWEST, _HIGHEST = -10.0, 30.0
 
 
@@ -19,15 +19,17 @@ class LunaOptions(VariantOptions):
     projections: int | None = Field(
         None, ge=4, le=512, description="scalars that a query or key is projected to, head_dim when absent"
     )
-    channels: int = Field(2, ge=1, le=8, description="learned functions of a scalar, and so features for each of them")
-    hidden: int = Field(4, ge=2, le=64, multiple_of=2, description="hidden units of the network that the functions are")
+    channels: int = Field(2, ge=1, le=8, description="learned functions of each scalar, and so features per scalar")
+    hidden: int = Field(
+        4, ge=2, le=64, multiple_of=2, description="hidden units of the network that computes the functions"
+    )
 
 
 class Luna(Linear):
     """Experimental. phi(x) = [psi_l(w_i x + b_i)] for all projections i and channels l.
 
     psi is one small network from a scalar to `channels` positive numbers, shared by all projections, heads, queries
-    and keys; the projections are a head's own, and the same for queries and keys, so that phi(q) phi(k) is a kernel.
+    and keys. Each head has its own projections, the same for queries and keys, so that phi(q) phi(k) is a kernel.
     The paper makes psi positive with a ReLU; here it is the exp of the network, which starts as u and -u: an untrained
     layer is Hedgehog's exp form. The paper's envelope h(x) is 1, as in its listing.
     """
@@ -44,7 +46,7 @@ class Luna(Linear):
         start = identity_like(shape.head_dim, projections) * shape.scaling**0.5
         self.projection = nn.Parameter(start.repeat(shape.heads, 1, 1))  # [H, D, P]
         self.projection_bias = nn.Parameter(torch.zeros(shape.heads, 1, projections))
-        # silu(u + t) - silu(-u - t) = u + t: a pair of units is the identity, each pair around a place of its own.
+        # silu(u + t) - silu(-u - t) = u + t: a pair of units is the identity; each pair has its own place.
         sign = torch.ones(hidden // 2, 2) * torch.tensor([1.0, -1.0])
         place = torch.linspace(-2.0, 2.0, hidden // 2) if hidden > 2 else torch.zeros(1)
         slope = torch.tensor([(1 - 2 * (at % 2)) / (1 + at // 2) for at in range(channels)])  # 1, -1, 1/2, -1/2, ...

@@ -1,4 +1,4 @@
-"""ReLU linear attention, with a small convolution of the values beside it where one is asked for."""
+"""ReLU linear attention, with an optional small convolution of the values."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ class ReluLinearOptions(VariantOptions):
     conv: Literal["none", "1d", "2d"] = Field(
         "none", description="convolution of the values that is added to the output: along the sequence, or on a grid"
     )
-    conv_kernel: int = Field(3, ge=3, le=31, description="tokens that it spans, odd; in both directions of a grid")
+    conv_kernel: int = Field(
+        3, ge=3, le=31, description="tokens that the convolution spans, odd; in both directions of a grid"
+    )
     prefix_tokens: int = Field(0, ge=0, le=128, description="leading tokens with no place on the grid (CLS, registers)")
     grid_width: int | None = Field(None, ge=1, le=4096, description="tokens in a row of the grid, for conv 2d")
 
@@ -32,18 +34,18 @@ class ReluLinearOptions(VariantOptions):
 
 
 class ReluLinear(Linear):
-    """phi(x) = relu(x). A query whose features share nothing with any key's gets 0 from the attention.
+    """phi(x) = relu(x). A query that shares no feature with any key gets 0 from the attention.
 
-    The convolution is depth-wise with one kernel a head, which all its channels share, so that values may be of any
-    width. It starts at 0: at first a converted model computes the attention alone. It leaves out padding, and where
-    keys are those of another sequence, of another length, there is none.
+    The convolution is depth-wise with one kernel per head, shared by its channels, so that values may have any width.
+    It starts at 0, so a converted model starts with the attention alone. It skips padding, and is left out where there
+    are more or fewer keys than queries (cross-attention).
     """
 
     name = "relu_linear"
     Options = ReluLinearOptions
     source = (
         "Cai et al. 2022, EfficientViT (arXiv 2205.14756), section 3.1; the convolution of v from Han et al. 2023, "
-        "FLatten Transformer (arXiv 2308.00442), equation 9, with Nystromformer's kernel a head (arXiv 2102.03902)"
+        "FLatten Transformer (arXiv 2308.00442), equation 9, with Nystromformer's kernel per head (arXiv 2102.03902)"
     )
     causal = False  # the convolution looks both ways
     options: ReluLinearOptions
@@ -53,7 +55,7 @@ class ReluLinear(Linear):
         self.size = shape.head_dim
         if options.conv != "none":
             k = options.conv_kernel
-            # In the form of a convolution's weights, which TensorRT wants to be a constant of the graph.
+            # Shaped as the weights of a convolution, which TensorRT needs as a constant of the graph.
             self.kernel = nn.Parameter(torch.zeros(shape.heads, 1, k, k if options.conv == "2d" else 1))
 
     def features(self, x: Tensor) -> tuple[Tensor, ...]:
@@ -88,7 +90,7 @@ class ReluLinear(Linear):
         return out + self._convolved(v if mask is None else v * mask)
 
     def _convolved(self, v: Tensor) -> Tensor:
-        """v: [B, H, N, Dv] -> the same shape, each head by its own kernel; heads are the channels: nothing is moved."""
+        """v: [B, H, N, Dv] -> the same shape, each head by its own kernel: heads are the channels."""
         half, kernel = self.options.conv_kernel // 2, self.kernel.to(v.dtype)
         if self.options.conv == "1d":
             return conv2d(v, kernel, padding=(half, 0), groups=self.shape.heads)

@@ -1,7 +1,7 @@
-"""Token merging: between layers the most similar tokens become one, so that what follows runs on fewer.
+"""Token merging: between layers the most similar tokens are merged, so that later layers run on fewer tokens.
 
-Every shape is fixed by the length: r pairs a layer, whatever the tokens are. Rows with less to merge, because they
-are padded, drop padding instead, so that a padded sequence merges what it would merge alone.
+Shapes depend on the length only: r pairs per layer, whatever the tokens are. A padded row with fewer pairs drops
+padding instead, so that it merges the tokens that it would merge alone.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from torch.nn.functional import pad
 
 from edgeattn.attention.variant import VariantOptions
 
-_EPS = 1e-6  # the least length of a key that is divided by it
+_EPS = 1e-6  # the least length that a key is divided by
 _NEVER = -9.0  # below any cosine
 
 
 class TokenMergingOptions(VariantOptions):
     r: int = Field(ge=1, le=65536, description="tokens merged away after this layer, while r + protect are left")
     protect: int = Field(1, ge=0, le=128, description="leading tokens, such as [CLS], that are never merged")
-    proportional: bool = Field(True, description="a merged token counts in later attention as often as it has tokens")
+    proportional: bool = Field(True, description="a merged token counts in later attention once for each token in it")
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,11 @@ class Tokens:
     """The M groups that N tokens have been merged into, those of attended tokens first, in their order."""
 
     representative: Tensor  # [B, M] a token of each group
-    group: Tensor  # [B, N] the group of each token; of padding, any
+    group: Tensor  # [B, N] the group of each token; any group for padding
     size: Tensor  # [B, M] fp32, tokens in each group
     attended: Tensor | None  # [B, 1] attended tokens among the N; None: all are
     least: int  # groups that merging always leaves
-    removed: int = 0  # groups that all merges so far have taken away where there were enough
+    removed: int = 0  # groups removed by all merges so far, where there were enough
 
     @property
     def count(self) -> Tensor | None:
@@ -46,7 +46,7 @@ class Tokens:
 
     @property
     def length(self) -> int:
-        """M. Of N itself: written with the last M, sizes of a graph would grow exponentially from merge to merge."""
+        """M, from N: from the last M, the formulas of sizes in a graph would double with each merge."""
         n = self.group.shape[1]
         left: int = torch.sym_max(n - self.removed, torch.sym_min(n, self.least)) if self.removed else n
         return left
@@ -58,24 +58,24 @@ class Tokens:
         return None if count is None else torch.arange(self.length, device=count.device) < count
 
     def restore(self, x: Tensor) -> Tensor:
-        """[B, M, C] -> [B, N, C]: every token is given what its group has."""
+        """[B, M, C] -> [B, N, C]: every token gets the row of its group."""
         return gather(x, self.group)
 
 
 @dataclass(frozen=True)
 class Merge:
-    """Which of M groups stay, L = M - R of them, and which R go, and into what."""
+    """Which L = M - R of M groups stay, and into which of them the other R are merged."""
 
     keep: Tensor  # [B, L] those that stay, attended ones first, in their order
-    source: Tensor  # [B, R] those that go, the most similar first
-    target: Tensor  # [B, R] what each of them is merged into
-    merged: Tensor | None  # [B, R] whether it is: where there is less to merge, padding goes. None: all are
-    place: Tensor  # [B, M] where each is found among those that stay
+    source: Tensor  # [B, R] those that are merged away, the most similar first
+    target: Tensor  # [B, R] the group that each of them is merged into
+    merged: Tensor | None  # [B, R] whether it is; with fewer pairs padding goes instead. None: all are
+    place: Tensor  # [B, M] position of each among those that stay
 
 
 class TokenMerging:
-    """Bipartite soft matching: tokens 0, 2, 4, ... each seek the most similar of tokens 1, 3, 5, ... by the cosine of
-    their keys, meaned over heads; of these pairs the r most similar are merged, by a mean weighted with group sizes.
+    """Bipartite soft matching: each of tokens 0, 2, 4, ... is paired with the most similar of tokens 1, 3, 5, ..., by
+    the cosine of their keys averaged over heads. The r most similar pairs are merged, by means weighted with size.
 
     Positions are counted among the attended tokens, so that padding on either side changes nothing.
     """
@@ -88,16 +88,16 @@ class TokenMerging:
         self.options = options
 
     def reduce(self, x: Tensor, metric: Tensor, tokens: Tokens) -> tuple[Tensor, Tokens]:
-        """x: [B, M, C], metric: [B, M, D], of a layer that ran on `tokens` -> fewer of each."""
+        """x: [B, M, C], metric: [B, M, D], of a layer that ran on `tokens` -> x and tokens after one more merge."""
         after = replace(tokens, removed=tokens.removed + self.options.r)
         pairs = match(metric, self.options.protect, after.length, tokens.count, after.count)
         return merge(x, after, pairs)
 
 
 def reference(x: Tensor, metric: Tensor, size: Tensor, protect: int, left: int) -> tuple[Tensor, Tensor, list[int]]:
-    """One sequence without padding, pair by pair: what `match` and `merge` compute.
+    """One sequence without padding, pair by pair: the definition of what `match` and `merge` compute.
 
-    x: [M, C], metric: [M, D], size: [M] -> [left, C], [left], and for each of the M where it is among those left.
+    x: [M, C], metric: [M, D], size: [M] -> [left, C], [left], and for each of the M its position among those left.
     """
     m, unit, pairs = len(x), metric.float(), []
     unit = unit / unit.norm(dim=-1, keepdim=True).clamp_min(_EPS)
@@ -116,7 +116,7 @@ def reference(x: Tensor, metric: Tensor, size: Tensor, protect: int, left: int) 
 
 
 def first(x: Tensor, metric: Tensor, key_mask: Tensor | None, least: int) -> tuple[Tensor, Tensor, Tokens]:
-    """What there is before the first merge: every token its own group, attended ones first.
+    """The groups before the first merge: one per token, attended ones first.
 
     x: [B, N, C], metric: [B, N, D], key_mask: [B, N] bool. Returns x and metric in that order, and the groups.
     """
@@ -135,8 +135,8 @@ def first(x: Tensor, metric: Tensor, key_mask: Tensor | None, least: int) -> tup
 def match(metric: Tensor, protect: int, left: int, count: Tensor | None = None, rest: Tensor | None = None) -> Merge:
     """The M - left most similar pairs, at most half of the unprotected.
 
-    metric: [B, M, D], what is compared   count: [B, 1], how many of the M are attended, which come first; rest: how
-    many of them are to be left
+    metric: [B, M, D], to compare by   count: [B, 1], how many of the M are attended, which come first   rest: how
+    many of them to leave
     """
     b, m, _ = metric.shape
     token = torch.arange(m, device=metric.device)
@@ -146,7 +146,7 @@ def match(metric: Tensor, protect: int, left: int, count: Tensor | None = None, 
     unit = unit / unit.norm(dim=-1, keepdim=True).clamp_min(_EPS)
     even, odd = token[::2], token[::2] + 1
     closed = torch.where((odd >= protect) & (odd < real), 0.0, _NEVER)
-    scores = unit[:, ::2] @ pad(unit, (0, 0, 0, 1))[:, 1::2].mT  # as many odd ones as even, and never none
+    scores = unit[:, ::2] @ pad(unit, (0, 0, 0, 1))[:, 1::2].mT  # as many odd ones as even, and at least one
     best, choice = (scores + closed.unsqueeze(-2)).max(-1)  # [B, M / 2]
     best = torch.where((even >= protect) & (even < real), best, _NEVER)
     source = best.topk(m - left).indices
@@ -155,7 +155,7 @@ def match(metric: Tensor, protect: int, left: int, count: Tensor | None = None, 
 
     merged = None
     into = target
-    if count is not None and rest is not None:  # a shorter row merges as many as it would alone
+    if count is not None and rest is not None:  # a shorter row merges as many pairs as it would alone
         merged = torch.arange(m - left, device=metric.device) < count - rest
         into = torch.where(merged, target, source)
     into = token.expand(b, m).scatter(1, source, into)  # [B, M]
@@ -166,12 +166,12 @@ def match(metric: Tensor, protect: int, left: int, count: Tensor | None = None, 
 
 
 def merge(x: Tensor, tokens: Tokens, pairs: Merge) -> tuple[Tensor, Tokens]:
-    """x: [B, M, C], one row a group of `tokens` -> [B, L, C], means weighted with the groups' sizes."""
-    # unsqueeze and not [:, None], of which a trace makes a slice more for every colon.
+    """x: [B, M, C], one row per group of `tokens` -> [B, L, C], means weighted with the groups' sizes."""
+    # unsqueeze, since a trace turns every colon of [:, None] into a slice.
     joins = pairs.keep.unsqueeze(2) == pairs.target.unsqueeze(1)  # [B, L, R]
     if pairs.merged is not None:
         joins = joins & pairs.merged.unsqueeze(1)
-    # Shares and not sums, for fp16; and a product with few columns, which is several times faster than a scatter.
+    # Shares rather than sums, for fp16, and a product with few columns, several times faster than a scatter.
     share = joins * tokens.size.gather(1, pairs.source).unsqueeze(1)
     own = tokens.size.gather(1, pairs.keep)
     size = own + share.sum(-1)
@@ -182,5 +182,5 @@ def merge(x: Tensor, tokens: Tokens, pairs: Merge) -> tuple[Tensor, Tokens]:
 
 
 def gather(x: Tensor, index: Tensor) -> Tensor:
-    """Rows of x [B or 1, N, ...] that index [B, M] names: [B, M, ...]."""
+    """Rows of x [B or 1, N, ...] at index [B, M]: [B, M, ...]."""
     return x[torch.arange(x.shape[0], device=x.device).unsqueeze(1), index]

@@ -19,30 +19,30 @@ class VariantOptions(BaseModel):
 
 @dataclass(frozen=True)
 class Shape:
-    """What a variant must know of the layer it serves."""
+    """The facts of its layer that a variant needs."""
 
     heads: int
     head_dim: int
     scaling: float  # the factor that the model's own dense attention multiplies q k^T with
-    causal: bool = False  # a token sees itself and what came before it, and nothing else
+    causal: bool = False  # a token sees only itself and earlier tokens
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What one layer's attention core costs for one sequence, projections left out."""
+    """Cost of one layer's attention core for one sequence, without its projections."""
 
     flops: int
     bytes: int
 
 
-State = tuple[Tensor, ...]  # what a causal variant carries from token to token; its size does not grow
+State = tuple[Tensor, ...]  # of a causal variant, carried from token to token; its size is constant
 
 
 class Variant(nn.Module):
     """An attention: q, k, v in, mixed v out.
 
-    A subclass is one file: its options, the plain form `reference`, the fast `forward`, what it costs. Whether its
-    layer is causal stands in `shape.causal`; a variant that can be causal computes what that says, and has a `step`.
+    A subclass is one file: its options, the plain form `reference`, the fast form `forward` and its cost.
+    `shape.causal` says whether the layer is causal; a variant that can be causal follows it and has a `step`.
     """
 
     name: ClassVar[str]
@@ -50,7 +50,7 @@ class Variant(nn.Module):
     source: ClassVar[str]  # paper and equation
     bidirectional: ClassVar[bool] = True
     causal: ClassVar[bool] = False
-    cross: ClassVar[bool] = False  # keys and values may be those of another sequence, of another length
+    cross: ClassVar[bool] = False  # keys and values may come from another sequence, of another length
     dynamic_length: ClassVar[bool] = True  # one exported graph serves every length
     # `forward` takes key_weight [B, N], fp32: how many tokens each key stands for once tokens are merged. Without it,
     # merged keys count once.
@@ -69,12 +69,12 @@ class Variant(nn.Module):
 
     @property
     def operators(self) -> frozenset[str]:
-        """Fused operators of runtimes that this layer's graph has where `lowering` allows them."""
+        """Fused operators of runtimes that this layer's graph uses where `lowering` allows them."""
         return frozenset()
 
     @abstractmethod
     def reference(self, q: Tensor, k: Tensor, v: Tensor, key_mask: Tensor | None = None) -> Tensor:
-        """The plain form in fp32, written as its N x N map, that shows what the variant computes.
+        """The plain form in fp32, written as an N x N map: it defines what the variant computes.
 
         q, k: [B, H, N, D]   v: [B, H, N, Dv]   key_mask: [B, N] bool, True = attend
         returns [B, H, N, Dv], fp32
@@ -85,11 +85,11 @@ class Variant(nn.Module):
         """The fast form. Shapes as in `reference`; the result has the dtype of v."""
 
     def initial_state(self, batch: int, value_dim: int) -> State:
-        """What `step` is given before the first token, fp32. Causal variants only."""
+        """The state for the first call of `step`, fp32. Causal variants only."""
         raise TypeError(f"{self.name} has no recurrent step")
 
     def step(self, q: Tensor, k: Tensor, v: Tensor, state: State) -> tuple[Tensor, State]:
-        """One token more of a causal layer: what `forward` gives for the last token of the sequence so far.
+        """The next token of a causal layer: the output of `forward` for the last token of the sequence so far.
 
         q, k: [B, H, 1, D]   v: [B, H, 1, Dv]   returns [B, H, 1, Dv] and the next state, of the same shapes
         """
@@ -111,10 +111,10 @@ def mask_for(key_mask: Tensor | None, like: Tensor) -> Tensor | None:
 
 
 def lowest(dtype: torch.dtype) -> float:
-    """What is added to a score that must not count: so low that softmax makes it 0, and finite.
+    """Added to scores that must not count: low enough that softmax makes them 0, and finite.
 
-    Half of the lowest number, because a score on top of that one overflows fp16 to -inf, and a row with -inf
-    everywhere turns softmax into NaN. In float64 that of fp32, where torch.where makes its numbers.
+    Half of the lowest number, since a score on top of the lowest overflows fp16 to -inf, and softmax turns a row of
+    -inf into NaN. For float64 it is that of fp32, because torch.where makes its constants in fp32.
     """
     return float(max(torch.finfo(dtype).min, torch.finfo(torch.float32).min) / 2)
 

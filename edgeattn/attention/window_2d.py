@@ -18,10 +18,13 @@ class Window2dOptions(VariantOptions):
         ge=0,
         le=255,
         description="patches by which windows are moved down and right: half a window in every second layer, so that "
-        "what one layer parts the next joins",
+        "patches split by one layer's windows meet in the next",
     )
     prefix_tokens: int = Field(
-        1, ge=0, le=128, description="leading tokens with no place on the grid (CLS, registers): they see all, all them"
+        1,
+        ge=0,
+        le=128,
+        description="leading tokens with no place on the grid (CLS, registers): they see all tokens, and all see them",
     )
     grid_width: int | None = Field(
         None, ge=1, le=4096, description="patches in a row of the image; when absent, that of a square one"
@@ -37,10 +40,10 @@ class Window2dOptions(VariantOptions):
 class Window2d(Variant):
     """A patch attends to the patches of its own window and to the prefix tokens; these attend to all.
 
-    Windows do not overlap. With a shift those at the border are cut off, where Swin rolls the image and masks what
-    then meets: the same pairs of patches, with no roll. Patches are counted by row from the end of the prefix, padding
-    included. Without `grid_width` the grid is the smallest square that holds the patches of the sequence, and a graph
-    serves the length that it was traced with.
+    Windows do not overlap. With a shift, windows at the border are cut off. Swin rolls the image instead and masks the
+    patches that meet through the roll, which leaves the same pairs. Patches are counted by row from the end of the
+    prefix, padding included. Without `grid_width` the grid is the smallest square that holds the patches of the
+    sequence, and a graph serves only the length that it was traced with.
     """
 
     name = "window_2d"
@@ -97,7 +100,7 @@ class Window2d(Variant):
 
     @classmethod
     def cost(cls, options: VariantOptions, length: int, shape: Shape) -> Cost:
-        """Of the patches themselves: windows that the border cuts cost as much as whole ones."""
+        """Counts the patches themselves, although windows that the border cuts cost as much as whole ones."""
         assert isinstance(options, Window2dOptions)
         h, d, n, prefix = shape.heads, shape.head_dim, length, options.prefix_tokens
         seen = options.window**2 + prefix

@@ -27,9 +27,9 @@ class WindowLinearOptions(HedgehogOptions):
 class WindowLinear(Hedgehog):
     """y_i = (sum_near g e^(s_ij - c_i) v_j + sum_far phi(q_i) phi(k_j) v_j) / (the same with v = 1).
 
-    s are the scaled scores, c_i the highest of them that is near, g a learned factor a head, phi Hedgehog's features.
-    Near is what lies in the query's own block and the ones beside it, LoLCATs' terraces: with windows that move with
-    every token, what is far would have to be taken off a sum, and rounding would show. The `sinks` positions from the
+    s are the scaled scores, c_i the highest near one, g a learned factor per head, phi Hedgehog's features. Near keys
+    are those of the query's own block and the blocks beside it (LoLCATs' terraces): with windows that move with every
+    token, near keys would have to be subtracted from a sum, and rounding would show. The `sinks` positions from the
     first attended token on are near to all. Blocks are cut by position, so a text padded on the left is cut elsewhere.
     """
 
@@ -46,7 +46,7 @@ class WindowLinear(Hedgehog):
 
     @property
     def operators(self) -> frozenset[str]:
-        return frozenset()  # the operator gives linear attention alone, and not its sums to be joined with a window's
+        return frozenset()  # the operator cannot leave the keys of a window out
 
     def reference(
         self, q: Tensor, k: Tensor, v: Tensor, key_mask: Tensor | None = None, key_weight: Tensor | None = None
@@ -82,7 +82,7 @@ class WindowLinear(Hedgehog):
         positions, exists = leading(key_mask, n, sinks, q.device)
         behind = first_attended(key_mask, n, q.device) + sinks
         index = around(n, size, size, 0 if self.shape.causal else size, q.device)  # [blocks, M]
-        # A sink counts as one of the leading keys, which every block has in front, and not as one of its block's.
+        # A sink counts as a leading key, which every block has in front, and not as a key of its own block.
         seen = attended(key_mask, index, n) & (index >= behind[..., None])
         seen = torch.cat([exists[:, None].expand(-1, index.shape[0], -1), seen], -1)
         bias = hidden(seen)[:, :, None]  # [B or 1, blocks, 1, sinks + M]
@@ -114,7 +114,7 @@ class WindowLinear(Hedgehog):
         return out
 
     def _states(self, states: Tensor) -> Tensor:
-        """states: [B, H, blocks, F, X], one a block -> for each block the sum of those that are far from it."""
+        """states: [B, H, blocks, F, X], one per block -> for each block the sum of those far from it."""
         before = later_by(prefix_states(states), 1)
         if self.shape.causal:
             return before
@@ -134,7 +134,7 @@ class WindowLinear(Hedgehog):
         slot = torch.arange(size, device=q.device)
         start = count - count % size  # position of this block's first token
         fresh = count == start
-        # Where a block begins, the one before the one before it becomes far.
+        # When a block begins, the second block before it becomes far.
         far = ((start - 2 * size + slot) >= sinks)[:, None].float() * fresh
         keys = torch.cat(self.features(self.key(before_k)), dim=-1).mT
         mixed, total = mixed + keys @ (before_v * far), total + keys @ far

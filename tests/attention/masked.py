@@ -20,7 +20,7 @@ def inputs(n, *, b=2, h=2, d=8, dv=None, seed=0, dtype=torch.float32):
 
 
 def left_padded(rows, n):
-    """[len(rows), n] bool: a sequence a row, of that many tokens at the end."""
+    """[len(rows), n] bool: one sequence per row, with that many tokens at the end."""
     return torch.arange(n) >= n - torch.tensor(rows)[:, None]
 
 
@@ -42,7 +42,7 @@ def assert_is_attention(made, seen, n, mask=None, tolerance=1e-5):
 
 
 def assert_left_padding_changes_nothing(made, n, padding):
-    """The same tokens, with `padding` others before them that a mask hides."""
+    """Compares with the same tokens behind `padding` others that a mask hides."""
     q, k, v = inputs(n)
     expected = made(q, k, v)
     longer = [torch.cat([torch.full((2, 2, padding, x.shape[-1]), 50.0), x], 2) for x in (q, k, v)]

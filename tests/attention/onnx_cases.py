@@ -1,4 +1,4 @@
-"""The node tests that ONNX generates: of all operators at once, since its collector works only once a process."""
+"""The node tests that ONNX generates: of all operators at once, since the collector works only once per process."""
 
 from __future__ import annotations
 

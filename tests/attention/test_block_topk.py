@@ -1,4 +1,4 @@
-"""Attention to chosen blocks beside torch's attention under the mask that the choice stands for."""
+"""Attention to chosen blocks against torch's attention under the equivalent mask."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_with_as_many_as_there_are_it_is_dense(n):
 
 
 def test_finds_the_keys_that_matter_wherever_they_are():
-    """Where a fixed window of as many keys would not see them."""
+    """A fixed window of as many keys would not see them."""
     n, place = 640, 480
     q, k, v = inputs(n)
     q[:, :, :8] = 4.0
@@ -70,7 +70,7 @@ def test_gradients_are_those_of_finite_differences_where_the_choice_stays():
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=["fp16", "bf16"])
 def test_half_precision_chooses_as_fp32_does(dtype):
-    """Given the same numbers: rounding the inputs may turn a near tie, rounding inside must not."""
+    """On the same rounded inputs: rounding them may turn a near tie, rounding inside the variant must not."""
     q, k, v = (x.to(dtype) for x in inputs(4096))
     made = variant("block_topk", block=16, topk=4)
     with torch.no_grad():

@@ -32,7 +32,7 @@ def test_cut_fills_up_with_zeros(n):
 @pytest.mark.parametrize(("n", "size", "before", "after"), [(1, 4, 2, 2), (11, 4, 2, 3), (12, 3, 5, 0), (9, 1, 1, 1)])
 @pytest.mark.parametrize("spacing", [1, 3])
 def test_each_block_has_what_is_around_it(n, size, before, after, spacing):
-    """Every pair of a query and a key within its reach is there once, and no other is."""
+    """Every pair of a query and a key within its reach is there once, and no other pair."""
     device = torch.device("cpu")
     own, near = (around(n, size, *reach, device, spacing) for reach in ((0, 0), (before, after)))
     there = attended(None, near, n)[0][:, None] & band(size, before, after, device)

@@ -1,4 +1,4 @@
-"""Dilated windows beside torch's attention under the mask that they stand for."""
+"""Dilated windows against torch's attention under the equivalent mask."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_dilation_1_is_a_sliding_window(causal):
 
 @both_modes
 def test_interleaved_sequences_do_not_meet(causal):
-    """A window as wide as the sequence is dense attention within each of them."""
+    """A window as wide as the sequence is dense attention within each interleaved sequence."""
     q, k, v = inputs(44)
     found = variant("dilated_window", causal, window=88, dilation=4, global_tokens=0)(q, k, v)
     for r in range(4):

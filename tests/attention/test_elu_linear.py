@@ -26,6 +26,6 @@ def test_it_learns_nothing():
 
 
 @torch.no_grad()
-def test_features_that_are_all_nought_give_nought_and_no_nan():
+def test_features_that_are_all_zero_give_zero_and_no_nan():
     q, k, v = inputs(5)
     assert torch.equal(layer("elu_linear")(q - 500, k, v), torch.zeros(2, 2, 5, 8))

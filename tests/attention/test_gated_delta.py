@@ -1,4 +1,4 @@
-"""Gated DeltaNet against recurrences that were not written here, and what its chunks must stand."""
+"""Gated DeltaNet against recurrences from elsewhere, and its chunks on difficult inputs."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_keys_that_are_all_alike_do_not_blow_up():
     """A series in powers of the triangular matrix reaches 1e18 here; block inversion stays exact."""
     made = layer()
     with torch.no_grad():
-        made.gate_bias[..., 1:].fill_(20.0)  # written at full strength
+        made.gate_bias[..., 1:].fill_(20.0)  # full write strength
     q, _, v = inputs(200)
     k = torch.ones_like(q)
     torch.testing.assert_close(made(q, k, v), made.reference(q, k, v), rtol=1e-4, atol=1e-4)

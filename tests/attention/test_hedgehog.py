@@ -1,4 +1,4 @@
-"""Hedgehog's three feature maps by their formulas, and how near to softmax attention a converted layer starts."""
+"""Hedgehog's three feature maps against their formulas, and how close to softmax attention a converted layer starts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ every_map = pytest.mark.parametrize("feature_map", MAPS)
 
 
 def attention(query, key, v):
-    """By the explicit map of every query with every key."""
+    """Linear attention by the explicit map of every query with every key."""
     weights = torch.einsum("bhif,bhjf->bhij", query, key)
     return weights / weights.sum(-1, keepdim=True) @ v
 
@@ -47,7 +47,7 @@ def test_exp_is_exact_over_the_range_of_its_exponents_in_fp32():
         weights = torch.cat([query, -query], -1).exp() @ torch.cat([key, -key], -1).exp().mT
         weights = weights.tril() if causal else weights
         expected = weights / weights.sum(-1, keepdim=True) @ v.double()
-        # Exponents near 20 are themselves no more exact than 1e-6.
+        # Exponents near 20 are themselves only exact to 1e-6.
         close(made(q, k, v), expected.float(), 2e-4)
 
 

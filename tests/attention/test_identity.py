@@ -1,4 +1,4 @@
-"""The control without mixing."""
+"""The control that mixes nothing."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ def test_states_owe_nothing_to_later_chunks_not_even_rounding():
 
 @torch.no_grad()
 def test_a_loud_later_token_takes_nothing_from_an_earlier_one():
-    """The shift that usually keeps exp from overflowing would: with one for all keys, quiet ones underflow."""
+    """As the usual shift against overflow would: with one shift for all keys, quiet ones underflow."""
     made = layer("hedgehog", causal=True, feature_map="exp", trained=False)
     q, k, v = inputs(100)
     expected = made(q, k, v)

@@ -52,7 +52,7 @@ def test_a_loud_input_stays_finite():
 
 
 def test_its_functions_learn():
-    """With projections left as they are: a scalar counts by how near it is to 0, from either side.
+    """With fixed projections: a scalar counts by how near it is to 0, from either side.
 
     The kernel that is learned is symmetric, as every kernel of LUNA is: queries and keys share their functions.
     """

@@ -13,7 +13,7 @@ from torch import nn
 from edgeattn.attention.dense import FUSED, dense_attention
 from edgeattn.attention.lowering import allow
 
-# Keys and values of earlier steps, scores as an output, a cap on scores: nothing here computes them.
+# Keys and values of earlier steps, scores as an output, a cap on scores: not computed here.
 _BEYOND = {"softcap", "qk_matmul_output_mode", "left_window_size", "right_window_size", "softmax_precision"}
 
 
@@ -36,7 +36,7 @@ def heads(x, count):
 
 
 class Layer(nn.Module):
-    """dense_attention with what a case says, from the operator's inputs to its output."""
+    """dense_attention with the attributes of a case, from the operator's inputs to its output."""
 
     def __init__(self, attributes, mask):
         super().__init__()
@@ -54,7 +54,7 @@ class Layer(nn.Module):
             bias = bias.expand(*([1] * (4 - bias.ndim)), *bias.shape)
             if bias.shape[-1] < k.shape[-2]:  # the operator pads a short mask with keys that are not seen
                 bias = nn.functional.pad(bias, (0, k.shape[-2] - bias.shape[-1]), value=-1e30)
-        if causal:  # the operator lets query i see keys 0 to i: those behind the last query are nobody's
+        if causal:  # the operator lets query i see keys 0 to i: no query sees those beyond the last query
             k, v = k[:, :, : q.shape[2]], v[:, :, : q.shape[2]]
             bias = None if bias is None else bias[..., : q.shape[2]]
         scaling = self.attributes.get("scale", q.shape[-1] ** -0.5)
@@ -63,7 +63,7 @@ class Layer(nn.Module):
 
 
 def close(found, expected):
-    """A query that sees no key has 0 in the operator; here it is padding, of which only that it is finite counts."""
+    """A query that sees no key has 0 in the operator; here it is padding, which need only be finite."""
     assert np.isfinite(found).all()
     seen = (expected != 0).any(-1)
     np.testing.assert_allclose(found[seen], expected[seen], rtol=1e-3, atol=1e-5)

@@ -60,6 +60,6 @@ def test_the_chunked_form_computes_what_onnx_says(model, attributes, inputs, out
     n = q.shape[2]
     q_cut, k_cut, v_cut = (cut(x, CHUNK) for x in (q, k, v))
     found = mix_chunks([(q_cut, k_cut)], v_cut).flatten(2, 3)[:, :, :n]
-    if "past_state" in inputs:  # what came before is one more state that every query reads
+    if "past_state" in inputs:  # the past is one more state that every query reads
         found = found + q @ torch.from_numpy(inputs["past_state"])
     np.testing.assert_allclose(found.transpose(1, 2).flatten(2).numpy(), outputs[0], rtol=1e-3, atol=1e-5)

@@ -1,4 +1,4 @@
-"""ReLU linear attention and the convolution beside it: by torch's own convolutions, on padding, on grids, in graphs."""
+"""ReLU linear attention and its convolution, against torch's own convolutions, on padding, on grids, in graphs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ GRID = {"conv": "2d", "grid_width": 5, "prefix_tokens": 2}
 
 
 def branch(made, q, k, v, mask=None):
-    """What the convolution adds."""
+    """The term that the convolution adds."""
     with torch.no_grad():
         alone = layer("relu_linear")(q, k, v, mask)
         return made(q, k, v, mask) - alone
@@ -30,7 +30,7 @@ def test_it_is_the_formula():
 
 
 @torch.no_grad()
-def test_a_query_that_shares_no_feature_gets_nought():
+def test_a_query_that_shares_no_feature_gets_zero():
     q, k, v = inputs(6)
     q[:, :, 2] = -q[:, :, 2].abs()
     made = layer("relu_linear")
@@ -58,7 +58,7 @@ def test_along_the_sequence_it_is_conv1d(kernel, n):
     q, k, v = inputs(n, dv=4)
     found = branch(made, q, k, v)
     for head in range(2):
-        rows = v[:, head].transpose(1, 2).reshape(-1, 1, n)  # a row a sequence and channel
+        rows = v[:, head].transpose(1, 2).reshape(-1, 1, n)  # one row per sequence and channel
         expected = conv1d(rows, made.kernel[head, :, :, 0][None], padding=kernel // 2)
         close(found[:, head], expected.detach().view(2, 4, n).transpose(1, 2))
 
@@ -68,9 +68,9 @@ def test_on_a_grid_it_is_conv2d_of_the_image(kernel):
     made = layer("relu_linear", conv_kernel=kernel, **GRID)
     q, k, v = inputs(2 + 4 * 5, dv=3)
     found = branch(made, q, k, v)
-    close(found[:, :, :2], torch.zeros(2, 2, 2, 3))  # CLS and the like have no place on it
+    close(found[:, :, :2], torch.zeros(2, 2, 2, 3))  # CLS and the like are not on it
     for head in range(2):
-        image = v[:, head, 2:].transpose(1, 2).reshape(-1, 1, 4, 5)  # an image a picture and channel
+        image = v[:, head, 2:].transpose(1, 2).reshape(-1, 1, 4, 5)  # one image per picture and channel
         expected = conv2d(image, made.kernel[head][None], padding=kernel // 2)
         close(found[:, head, 2:], expected.detach().view(2, 3, 20).transpose(1, 2))
 
@@ -92,7 +92,7 @@ def test_padding_does_not_leak_through_the_convolution(options):
     with torch.no_grad():
         found, expected = made(q, k, louder, mask), made(q, k, v, mask)
     close(found, expected)
-    assert branch(made, q, k, v, mask)[1, :, 9].abs().max() > 0  # a padded place itself still hears its neighbour
+    assert branch(made, q, k, v, mask)[1, :, 9].abs().max() > 0  # a padded place itself still sees its neighbour
 
 
 @torch.no_grad()
@@ -107,10 +107,12 @@ def test_its_graph_at_other_lengths(options):
     made = layer("relu_linear", **options)
     graph = Graph(made)
     assert graph.count("Conv") == 1
-    assert graph.count("Transpose") <= 5  # three to part the heads, one of the keys, one to join: none for the branch
+    assert (
+        graph.count("Transpose") <= 5
+    )  # three to split the heads, one of the keys, one to join them: none for the convolution
     for node in graph.model.graph:
         if node.op_type == "Conv":
-            assert node.inputs[1].const_value is not None  # TensorRT takes no other weights
+            assert node.inputs[1].const_value is not None  # TensorRT takes only constant weights
     for b, n in ((1, 2), (2, 3), (2, 44), (1, 1)):
         q, k, v = inputs(n, b=b)
         mask = torch.arange(n).expand(b, -1) < torch.tensor([n, max(1, n // 2)])[:b, None]

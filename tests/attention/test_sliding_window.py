@@ -1,4 +1,4 @@
-"""Sliding windows beside torch's attention under the mask that they stand for."""
+"""Sliding windows against torch's attention under the equivalent mask."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_gradients_with_fewer_tokens_than_global_ones(causal, mask):
 
 
 def test_nothing_of_the_size_of_the_dense_map_is_made():
-    """Whose map would take 64 GiB here."""
+    """The dense map would take 64 GiB here."""
     n = 2**17
     q, k, v = inputs(n, b=1, h=1, d=2)
     with torch.no_grad():

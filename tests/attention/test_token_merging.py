@@ -1,4 +1,4 @@
-"""Token merging beside its plain form: any shape, mask and number of merges, and through ONNX."""
+"""Token merging against its plain form: any shape, mask and number of merges, and through ONNX."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def merged(x, mask, options, times=2):
 
 
 def expected(x, options, times=2):
-    """The same of one sequence without padding, by the plain form: (x, size, x as every token has it)."""
+    """The same for one sequence without padding, by the plain form: (x, size, x of every token)."""
     r, protect = options["r"], options["protect"]
     n, size, group = len(x), torch.ones(len(x)), list(range(len(x)))
     for done in range(1, times + 1):
@@ -106,7 +106,7 @@ def test_at_least_r_and_the_protected_are_left(n, left):
 
 def test_protected_tokens_stay_as_they_are():
     x = tokens_of(2, 30)
-    x[:, 1:] = x[:, :1] + 0.01 * x[:, 1:]  # each is like every other
+    x[:, 1:] = x[:, :1] + 0.01 * x[:, 1:]  # all are alike
     found, tokens = merged(x, None, {"r": 9, "protect": 5}, times=3)
     assert torch.equal(found[:, :5], x[:, :5])
     assert torch.equal(tokens.size[:, :5], torch.ones(2, 5))

@@ -1,4 +1,4 @@
-"""Windows on a grid beside torch's attention under the mask that they stand for, and beside Swin."""
+"""Windows on a grid against torch's attention under the equivalent mask, and against Swin."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ def test_the_learned_factor_weighs_the_window():
 @both
 @torch.no_grad()
 def test_sinks_are_the_first_attended_tokens(causal):
-    """A whole block of padding on the left moves nothing but the positions."""
+    """A whole block of padding on the left only moves the positions."""
     made = layer(causal, window=4, sinks=2)
     q, k, v = inputs(21)
     mask = torch.ones(2, 21, dtype=torch.bool)
@@ -103,7 +103,7 @@ def test_high_scores_do_not_overflow(causal):
 @both
 @torch.no_grad()
 def test_values_that_are_near_leave_no_trace_in_what_is_far(causal):
-    """A sum over all keys, with the near ones taken off again, would keep a rounding error of theirs."""
+    """A sum over all keys, with the near ones subtracted again, would keep their rounding errors."""
     made = layer(causal, window=4, sinks=0)
     q, k, v = inputs(40)
     made.window_factor.fill_(-80.0)  # near keys weigh nothing

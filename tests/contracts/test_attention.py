@@ -24,7 +24,7 @@ from edgeattn.errors import InputError
 from edgeattn.export.opset import EXPORTED, lower_to_17
 from edgeattn.runtimes import RUNTIMES
 
-# Options beside the defaults that are worth a test of their own.
+# Options that are tested beside the defaults.
 MORE = {
     "hedgehog": [
         {"feature_dim": 4},
@@ -74,7 +74,7 @@ every_variant = pytest.mark.parametrize("name", list(ATTENTION))
 
 
 def variant(name, options=None, *, heads=2, d=8, causal=False):
-    """With parameters that are not where they start, as after training."""
+    """With parameters moved from where they start, as after training."""
     kind = ATTENTION[name]
     shape = Shape(heads=heads, head_dim=d, scaling=d**-0.5, causal=causal)
     made = kind(shape, kind.Options.model_validate(options or {}))
@@ -101,7 +101,7 @@ def bias_for(n, *, b=1, h=2, seed=0, dtype=torch.float32, hides=False):
 
 
 def close_on_real(found, expected, mask, tolerance=1e-5):
-    """found, expected: [B, H, N, D]. Of padded queries only that they are finite."""
+    """found, expected: [B, H, N, D]. Padded queries need only be finite."""
     assert torch.isfinite(found).all()
     assert found.shape == expected.shape
     if mask is not None:
@@ -232,7 +232,7 @@ def test_gradients_are_those_of_finite_differences(name, options, causal):
     mask = torch.tensor([[True] * 5, [True] * 3 + [False] * 2])
     with torch.no_grad():
         keeps_float64 = not torch.equal(made(q, k, v), made(q, k, v * (1 + 1e-10)))
-    # A variant that reduces in fp32 resolves no step of 1e-6: its differences are taken wider, and are that inexact.
+    # A variant that reduces in fp32 does not resolve steps of 1e-6: its steps are wider, and so are the tolerances.
     step = {"eps": 1e-6, "atol": 1e-6} if keeps_float64 else {"eps": 1e-2, "atol": 2e-3, "rtol": 1e-2}
 
     def real_outputs(q, k, v, *_):
@@ -249,7 +249,7 @@ def test_gradients_are_those_of_finite_differences(name, options, causal):
 @every_case
 def test_backward_reaches_every_transfer_parameter(name, options, causal):
     made = variant(name, options, causal=causal)
-    mask = key_mask("empty row", 3, 200)  # long enough for keys that are far
+    mask = key_mask("empty row", 3, 200)  # long enough for far keys
     q, k, v = (x.requires_grad_() for x in inputs(200))
     made(q, k, v, mask).square().sum().backward()
     for parameter in (*made.transfer_parameters(), v, *(() if name in NO_MIXING else (q, k))):
@@ -276,11 +276,11 @@ def test_cost_grows_as_it_should(name, options, causal):
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=["fp16", "bf16"])
 def test_half_precision_holds_at_16384_tokens(name, options, causal, dtype):
     made = variant(name, options, heads=1, d=16, causal=causal)
-    # The dense control has a map of N x N, which no 16-bit matter needs at its full size.
+    # The dense control makes an N x N map, which is too large at full length.
     length = 4096 if name in QUADRATIC else 16384
     rounded = [x.to(dtype) for x in inputs(length, b=1, h=1, d=16, std=3.0)]
     with torch.no_grad():
-        exact = made(*(x.float() for x in rounded))  # of the rounded inputs, or a choice by content could be another
+        exact = made(*(x.float() for x in rounded))  # from the rounded inputs, or block_topk could choose other blocks
         found = made(*rounded)
     assert found.dtype == dtype
     assert torch.isfinite(found).all()
@@ -367,7 +367,7 @@ def exported(made, with_bias):
     shapes = [axes, axes, axes, key_axes]
     if with_bias:
         made, example, shapes = Both(made), [*example, bias_for(12)], [*shapes, pairs]
-    # As the exporter of whole models has it: what is right at other lengths is tested, not proved while tracing.
+    # As in the export of whole models: other lengths are tested, not proved while tracing.
     with symbolic.patch(backed_size_oblivious=True), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.export.export(
@@ -389,13 +389,13 @@ def exported(made, with_bias):
     ("name", "options", "causal"),
     [
         (name, options, causal) for name, causal in MODES for options in [{}, *MORE.get(name, [])[:1]]
-        # Windows and blocks also so short that the traced sequence has several of them: a trace of one is another.
+        # Also with windows and blocks so short that the traced sequence has several: a trace with one block differs.
         if (not options and ATTENTION[name].dynamic_length) or {"window", "block"} & set(options)
     ],
     ids=_id,
 )  # fmt: skip
 def test_exports_to_standard_onnx(name, options, causal):
-    """One layer, with what any TensorRT parses, at other batch sizes and lengths than it was traced with."""
+    """One layer, in operators that any TensorRT parses, at other batch sizes and lengths than in the trace."""
     made = variant(name, options, causal=causal)
     with_bias = made.biased and bool(options)  # where there are several blocks
     file = exported(made, with_bias)
@@ -419,7 +419,7 @@ def test_exports_to_standard_onnx(name, options, causal):
 
 @every_mode
 def test_the_operators_that_a_layer_names_are_those_its_graph_would_have(name, causal, monkeypatch):
-    """A name too many, and a compile exports, builds and times the same graph twice."""
+    """With a name too many, a compile would export, build and time the same graph twice."""
     made = variant(name, causal=causal)
     used = set()
     for symbolic_operator in ("symbolic", "symbolic_multi_out"):
