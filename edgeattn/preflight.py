@@ -23,7 +23,7 @@ from edgeattn.data.rows import Rows
 from edgeattn.devices import DeviceProfile, usable_memory_bytes
 from edgeattn.errors import InputError, ModelError, RecipeError
 from edgeattn.metrics import score
-from edgeattn.models.checks import check_files
+from edgeattn.models.checks import check_digest, check_files
 from edgeattn.models.example import example_inputs
 from edgeattn.models.locate import cached, locate
 from edgeattn.models.new import new_vit
@@ -52,7 +52,7 @@ class _Findings:
         key = key_text(place)
         fact = error.fact if error.where in (None, key) else f"{error.where}: {error.fact}"
         finding = Finding(self.positions.where(place), key, fact, error.fix)
-        if finding not in self.found:  # a broken config is met by the tokenizer and by the model
+        if finding not in self.found:  # the tokenizer and the model both report a broken config
             self.found.append(finding)
         self.kinds.add(type(error))
 
@@ -74,12 +74,12 @@ class _Findings:
 def preflight(
     recipe: Recipe, root: Path, positions: Positions, device: DeviceProfile, *, download: bool = False
 ) -> dict[str, Any]:
-    """Check `recipe`, whose files lie in `root`, against the target, its data and its model.
+    """Check `recipe`, whose file names start from `root`, against the target, its data and its model.
 
-    download: fetch data and a model from the hub. Without, what is not in the hub's cache is not checked.
-    Returns {layers, tokens, train, eval, unchecked}: attention layers, the most tokens the model takes (None: no
-    limit), samples, and what was not checked; a number that is not known is None. Raises one InputError with all
-    findings, and DeviceError for what this machine lacks.
+    download: fetch data and a model from the hub; otherwise data on the hub, and a model that is not in the hub's
+    cache, are not checked. Returns {layers, tokens, train, eval, unchecked}: the number of attention layers, the most
+    tokens the model takes (None: no limit), the numbers of samples, and a list of what was not checked. A number that
+    is not known is None. Raises one InputError with all findings, and DeviceError for what this machine lacks.
     """
     findings = _Findings(positions)
     with findings.at("export", "opset"):
@@ -108,6 +108,9 @@ def preflight(
     layers = tokens = None
     if folder or isinstance(recipe.model, NewViT):
         layers, tokens = _check_model(findings, recipe, task, folder, samples)
+    if folder and isinstance(recipe.model, PretrainedModel) and recipe.model.digest and not findings.found:
+        with findings.at("model", "digest"):  # last: it reads all weights
+            check_digest(folder, recipe.model.digest)
     findings.done()
     count = {"train": train, "eval": held_out}
     return {
@@ -119,7 +122,7 @@ def preflight(
 
 
 def _folder(findings: _Findings, recipe: Recipe, root: Path, unchecked: list[str], *, download: bool) -> Path | None:
-    """The folder of a pretrained teacher, its files checked; None for a new teacher and where there is no such."""
+    """The checked folder of a pretrained teacher; None for a new teacher, and where the folder cannot be used."""
     if not isinstance(recipe.model, PretrainedModel):
         return None
     with findings.at("model", "source"):

@@ -113,6 +113,8 @@ CASES = [
     (("bench:", "export: {buckets: [8, 33]}\nbench:"), "recipe.yaml:12: export.buckets: 33 tokens are more than the"),
     (("max_length: 16", "max_length: 33"), "recipe.yaml:5: task.max_length: 33 tokens are more than the 32"),
     (("bench:", "distill: {max_length: 40}\nbench:"), "recipe.yaml:12: distill.max_length: 40 tokens are more than"),
+    (("teacher}", f"teacher, digest: sha256:{'0' * 64}}}"),
+     f"recipe.yaml:4: model.digest: teacher: digest mismatch: the recipe says sha256:{'0' * 64}, the"),
     # the target
     (("bench:", "export: {opset: 26}\nbench:"),
      "recipe.yaml:12: export.opset: opset 26 is not one that cpu runs\n  fix: use 17 to 21"),
