@@ -18,6 +18,8 @@ from edgeattn.bench.leg import Leg
 from edgeattn.bench.session import engine_of
 from edgeattn.bundle import Bundle
 from edgeattn.devices.probe import machine_facts
+from edgeattn.errors import BundleError
+from edgeattn.jsonfile import COPY_AGAIN
 from edgeattn.metrics import score
 from edgeattn.scratch import scratch
 from edgeattn.target import target_here
@@ -41,6 +43,7 @@ def check(bundle: Bundle, *, threads: int | None = None) -> dict[str, Any]:
     samples, evaluation = bundle.arrays("samples"), bundle.arrays("eval")
     golden_feeds = list(one_by_one(manifest.inputs, samples))
     eval_feeds = list(one_by_one(manifest.inputs, evaluation, manifest.bench.batch_size))
+    teacher = _teacher(bundle, evaluation)
     with scratch("verify") as folder:
         first = folder / "first.npz"
         save_feeds(first, golden_feeds[:1])
@@ -49,7 +52,7 @@ def check(bundle: Bundle, *, threads: int | None = None) -> dict[str, Any]:
             answers = leg.answer([*golden_feeds, *eval_feeds])
     reasons: list[str] = []
     golden = _golden(answers[: len(golden_feeds)], samples, reference.precision, reasons)
-    metrics = _metrics(bundle, answers[len(golden_feeds) :], evaluation, reasons)
+    metrics = _metrics(bundle, answers[len(golden_feeds) :], evaluation, teacher, reasons)
     return {
         "schema": SCHEMA_VERSION,
         "created_utc": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -84,8 +87,22 @@ def _golden(outputs: list[Arrays], samples: Mapping[str, Array], precision: str,
     return document
 
 
+def _teacher(bundle: Bundle, evaluation: Mapping[str, Array]) -> dict[str, float]:
+    """The teacher's metrics, computed before the engine runs: arrays that cannot be scored are refused here."""
+    names = [spec.name for spec in bundle.manifest.outputs if f"teacher.{spec.name}" in evaluation]
+    try:
+        return score(bundle.manifest.task.kind, {name: evaluation[f"teacher.{name}"] for name in names}, evaluation)
+    except (LookupError, TypeError, ValueError) as error:
+        where = str(bundle.path / "eval.npz")
+        raise BundleError(f"cannot be scored: {type(error).__name__}: {error}", where=where, fix=COPY_AGAIN) from error
+
+
 def _metrics(
-    bundle: Bundle, outputs: list[Arrays], evaluation: Mapping[str, Array], reasons: list[str]
+    bundle: Bundle,
+    outputs: list[Arrays],
+    evaluation: Mapping[str, Array],
+    teacher: Mapping[str, float],
+    reasons: list[str],
 ) -> dict[str, Any]:
     task = bundle.manifest.task
     names = [name for name in outputs[0] if f"teacher.{name}" in evaluation]
@@ -93,7 +110,6 @@ def _metrics(
     broken = [name for name, array in ours.items() if not np.isfinite(array).all()]
     if broken:
         reasons.append(f"output {broken[0]!r} has values that are not finite on the evaluation data")
-    teacher = score(task.kind, {name: evaluation[f"teacher.{name}"] for name in names}, evaluation)
     values = {} if broken else score(task.kind, ours, evaluation)
     document: dict[str, Any] = {}
     for metric in task.metrics:

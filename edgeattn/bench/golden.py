@@ -13,6 +13,7 @@ import numpy as np
 
 from edgeattn.bench.inputs import Array, Arrays
 from edgeattn.errors import BundleError, VerificationError
+from edgeattn.jsonfile import COPY_AGAIN
 from edgeattn.metrics import row_cosines
 
 # The least cosine between an output and its golden one, by precision. fp32 differs by the order of its sums
@@ -63,6 +64,14 @@ def _drift(outputs: Sequence[Array], golden: Array, against: str) -> Drift:
     if sum(map(len, outputs)) != len(golden):
         raise BundleError(f"{sum(map(len, outputs))} outputs for {len(golden)} golden ones of the {against}")
     largest, cosines, non_finite, start = 0.0, [], 0, 0
+    widest = [max(sizes) for sizes in zip(*(output.shape[1:] for output in outputs), strict=True)]
+    shaped = golden.ndim == len(widest) + 1 and all(a >= b for a, b in zip(golden.shape[1:], widest, strict=True))
+    if not (shaped and golden.dtype.kind == "f" and np.isfinite(golden).all()):
+        raise BundleError(
+            f"the golden outputs of the {against} are {golden.dtype} of shape {list(golden.shape)}, or not finite; "
+            f"the engine's are of shape {[len(golden), *widest]}",
+            fix=COPY_AGAIN,
+        )
     for output in outputs:
         expected = golden[start : start + len(output)]
         expected = expected[tuple(slice(size) for size in output.shape)]

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeattn.errors import BundleError, InputError
+from edgeattn.jsonfile import COPY_AGAIN
 
 Array = NDArray[np.generic]
 Arrays = dict[str, Array]
@@ -36,15 +37,28 @@ def has_sequence(inputs: Sequence[Spec]) -> bool:
 def sample_arrays(inputs: Sequence[Spec], arrays: Mapping[str, Array]) -> Arrays:
     """The arrays "input.<name>" of a samples.npz or eval.npz in the dtypes of the graph: name -> [S, ...].
 
-    Raises BundleError when an array is missing or empty, or when they differ in number.
+    Raises BundleError when an array is missing, empty, or of another type or shape, or when they differ in number.
     """
     missing = [spec.name for spec in inputs if f"input.{spec.name}" not in arrays]
     if missing:
-        raise BundleError(f"the bundle's samples lack the graph's input {missing[0]!r}")
-    found = {spec.name: arrays[f"input.{spec.name}"].astype(spec.dtype, copy=False) for spec in inputs}
+        raise BundleError(f"the bundle's samples lack the graph's input {missing[0]!r}", fix=COPY_AGAIN)
+    found: Arrays = {}
+    sizes: dict[str, int] = {}  # of the named dimensions
+    for spec in inputs:
+        array = arrays[f"input.{spec.name}"]
+        shaped = array.ndim == len(spec.dims)
+        for dim, size in zip(spec.dims[1:], array.shape[1:], strict=False):  # the first is the batch
+            shaped &= size > 0 and size == (dim if isinstance(dim, int) else sizes.setdefault(dim, size))
+        if array.dtype.kind not in "biuf" or not shaped:
+            raise BundleError(
+                f"the bundle's samples of {spec.name!r} are {array.dtype} of shape {list(array.shape)}, "
+                f"which do not fit {spec.dtype} {list(spec.dims)}",
+                fix=COPY_AGAIN,
+            )
+        found[spec.name] = array.astype(spec.dtype, copy=False)
     counts = {name: len(array) for name, array in found.items()}
     if len(set(counts.values())) != 1 or 0 in counts.values():
-        raise BundleError(f"the bundle's samples are empty or differ in number: {counts}")
+        raise BundleError(f"the bundle's samples are empty or differ in number: {counts}", fix=COPY_AGAIN)
     return found
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import pytest
 import tiny_bundle
@@ -163,6 +164,51 @@ def test_a_graph_that_onnx_runtime_cannot_load(tiny: Path, capsys: pytest.Captur
     assert "cannot load the graph: " in error
     assert "Gathr" in error
     assert "\n  fix: compile the bundle again for a target with onnxruntime " in error
+
+
+# --- arrays ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("file", "key", "change", "said"),
+    [
+        ("samples", "input.input_ids", lambda x: x.astype(str), "samples of 'input_ids' are <U"),
+        ("samples", "input.input_ids", lambda x: x[:, :0], "of shape [4, 0], which do not fit int64"),
+        ("samples", "input.input_ids", lambda x: x[:, :, None], "which do not fit int64 ['batch', 'sequence']"),
+        ("samples", "input.attention_mask", lambda x: x[:, 1:], "'attention_mask' are int64 of shape [4, 11]"),
+        ("samples", "input.attention_mask", lambda x: x[1:], "empty or differ in number"),
+        ("samples", "input.attention_mask", None, "lack the graph's input 'attention_mask'"),
+        ("eval", "pairs", None, "eval.npz: cannot be scored: KeyError: 'pairs'"),
+        ("eval", "pairs", lambda x: x + 10**6, "eval.npz: cannot be scored: IndexError"),
+        ("eval", "pairs", lambda x: x[:, :1], "eval.npz: cannot be scored: ValueError"),
+        ("eval", "gold", lambda x: x[1:], "eval.npz: cannot be scored: ValueError"),
+        ("eval", "teacher.sentence_embedding", None, "is scored on 'sentence_embedding', which is missing"),
+    ],
+)  # fmt: skip
+def test_wrong_arrays(
+    tiny: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, file: str, key: str,
+    change: Callable[[Any], Any] | None, said: str,
+) -> None:  # fmt: skip
+    change_array(tiny / f"{file}.npz", key, change)
+    monkeypatch.setattr("edgeattn.worker._Child.__init__", None)  # not reached
+    assert run(["verify", str(tiny)]) == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("change", [lambda x: x[:, 1:], lambda x: x * np.nan, lambda x: x.astype(int)])
+def test_wrong_golden_outputs(tiny: Path, capsys: pytest.CaptureFixture[str], change: Callable[[Any], Any]) -> None:
+    change_array(tiny / "samples.npz", "student.sentence_embedding", change)
+    assert run(["verify", str(tiny)]) == 2
+    assert "the golden outputs of the student are " in capsys.readouterr().err
+
+
+def change_array(path: Path, key: str, change: Callable[[Any], Any] | None) -> None:
+    arrays = dict(np.load(path))
+    arrays |= {key: change(arrays[key])} if change else {}
+    if change is None:
+        del arrays[key]
+    np.savez(path, **arrays)
+    resign(path.parent)
 
 
 # --- engine.json -----------------------------------------------------------------------------------------------
