@@ -1,4 +1,4 @@
-"""FAULTS 52: a sensor that is absent, stuck, negative or wrapped is `unavailable`, never 0 joules."""
+"""A sensor that is absent, stuck, negative or wrapped is unavailable, never 0 joules."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A crossover document of given numbers, as `measure` gives it."""
+"""A crossover document of given numbers, as `measure` returns it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The graphs that are timed are those of the variants, and read all of their inputs."""
+"""The timed graphs compute what the variants compute, and read all of their inputs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From which length on a variant pays, by given ratios."""
+"""The length from which a variant is faster, for given ratios."""
 
 from __future__ import annotations
 

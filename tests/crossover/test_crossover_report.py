@@ -1,4 +1,4 @@
-"""What a crossover looks like: the table on the terminal, and the files."""
+"""The table of a crossover on the terminal, and its files."""
 
 from __future__ import annotations
 

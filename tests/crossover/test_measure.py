@@ -1,4 +1,4 @@
-"""What is measured and what is left out, with given graphs and times. tests/cli/test_crossover.py has real ones."""
+"""What is measured and what is left out, for given graphs and times; tests/cli/test_crossover.py has real ones."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def setting(*variants, lengths):
 
 @pytest.fixture
 def given(monkeypatch):
-    """ms: of forms, by label and length, 1 where none is said. asked: what was timed. failing: lengths, by variant."""
+    """ms: times of forms by label and length, 1 by default. asked: what was timed. failing: lengths by variant."""
     given = SimpleNamespace(ms={}, asked=[], failing={})
 
     def core(variant, *, length, operators=frozenset(), **_):

@@ -115,7 +115,7 @@ def nested_v2(root: Path) -> Path:
 
 
 def container_v1(root: Path) -> Path:
-    """Docker on cgroup v1, host's cgroup namespace: the paths it is told are not below its mounts."""
+    """Docker on cgroup v1, host's cgroup namespace: the paths in /proc/self/cgroup are not below its mounts."""
     group = "/docker/8f3b"
     mount = "36 30 0:31 {group} /sys/fs/cgroup/{name} ro,nosuid master:11 - cgroup cgroup rw,{name}\n"
     return write(

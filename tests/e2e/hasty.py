@@ -1,4 +1,4 @@
-"""The `edgeattn` command with timings of milliseconds; all else is as it is.
+"""The `edgeattn` command with timings of milliseconds; nothing else is changed.
 
 python hasty.py compile digits.yaml
 """

@@ -1,4 +1,4 @@
-"""`edgeattn compile` of a shrunken digits recipe through the real command, and what is done with its bundle.
+"""`edgeattn compile` of a shrunken digits recipe through the real command, and what a user does with its bundle.
 
 One compile, killed with SIGKILL half way and run again, serves all tests and both test processes. Only its timings
 are shorter than a user's (hasty.py).
@@ -79,7 +79,7 @@ def edgeattn(folder: Path, *arguments: str, cache: str = "cache") -> subprocess.
 
 
 def kill_in_finetune(folder: Path) -> str:
-    """Compiles until a checkpoint of the second phase is whole, then kills the process. What it said."""
+    """Compiles until a checkpoint of the second phase is whole, then kills the process. Returns its stderr."""
     said = folder / "killed.txt"
     with said.open("w") as stderr:
         process = subprocess.Popen(
@@ -98,7 +98,7 @@ def kill_in_finetune(folder: Path) -> str:
 
 @pytest.fixture(scope="session")
 def compiled(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Compiled:
-    """The bundle, made once by whichever test process comes first."""
+    """The bundle, made once by the test process that comes first."""
     base = tmp_path_factory.getbasetemp() if worker_id == "master" else tmp_path_factory.getbasetemp().parent
     folder = base / "e2e"
     folder.mkdir(exist_ok=True)
@@ -156,14 +156,14 @@ def test_the_terminal_shows_the_result_and_where_it_lies(compiled):
 
 
 def test_the_terminal_shows_our_own_lines_alone(compiled):
-    """Libraries have much to say that a user can do nothing about."""
+    """Libraries print much that a user can do nothing about."""
     lines = compiled.first.stderr.splitlines()
     ours = re.compile(rf"({'|'.join(STAGES)}): |(transfer|finetune|\S+) goes on from its checkpoint ")
     assert [line for line in lines if not ours.match(line)] == []
     assert list(outcomes(compiled.first.stderr)) == list(STAGES)
 
 
-def test_35_a_killed_compile_goes_on_from_its_checkpoint(compiled):
+def test_a_killed_compile_goes_on_from_its_checkpoint(compiled):
     assert "distill: started" in compiled.killed
     assert "distill: done" not in compiled.killed
     went_on = compiled.first.stderr
@@ -190,7 +190,7 @@ def test_a_second_compile_takes_every_stage_from_the_store(compiled, tmp_path):
 
 
 def test_an_impossible_floor_ends_with_1_and_no_bundle(compiled, tmp_path):
-    """With --fresh, in a copy of the cache: of what it holds (teacher, data) nothing is taken."""
+    """With --fresh, in a copy of the cache: nothing that it holds (teacher, data) is taken."""
     shutil.copytree(compiled.folder / "cache", tmp_path / "cache")
     untrained = re.sub(r"distill:\n(  .*\n)+", "", RECIPE)
     (tmp_path / "small.yaml").write_text(untrained.replace("of_teacher: 0.5", "of_teacher: 1.0"))
@@ -238,7 +238,7 @@ def test_a_target_that_is_coming_is_said_to_come(tmp_path, monkeypatch, capsys):
 
 
 def test_a_bundle_for_another_device_is_not_built_here(tmp_path, monkeypatch, capsys):
-    """Its engines would have been built for this machine, and timed on it, under the other device's name."""
+    """Its engines used to be built and timed on this machine under the name of the other device."""
     devices = tmp_path / "devices"
     devices.mkdir()
     shutil.copyfile(shipped("devices") / "cpu.yaml", devices / "cpu.yaml")
@@ -333,7 +333,7 @@ def test_bench_measures_three_pairs(bundle):
 
 
 @pytest.mark.parametrize("command", ["verify", "bench"])
-def test_30_a_tampered_graph_is_refused_before_it_is_loaded(bundle, command, capsys):
+def test_a_tampered_graph_is_refused_before_it_is_loaded(bundle, command, capsys):
     graph = bundle / "model.onnx"
     content = bytearray(graph.read_bytes())
     content[len(content) // 2] ^= 1

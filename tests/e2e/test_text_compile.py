@@ -37,7 +37,7 @@ bench: {lengths: [12], pairs: 3}
 
 
 def test_a_causal_recipe_becomes_a_bundle(tmp_path):
-    """One test, since one compile serves all that is asked of its bundle."""
+    """One test, because one compile serves all checks of its bundle."""
     model, _ = tiny_models.make("llama", layers=1)
     model.save_pretrained(tmp_path / "teacher")
     tiny_models.tokenizer(tmp_path / "teacher")

@@ -1,4 +1,4 @@
-"""A /sys/class/powercap for tests to turn the counters of."""
+"""A /sys/class/powercap whose counters tests can set."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def package(root: Path, socket: int, energy_uj: int) -> Path:
 
 
 def reading(zone: Path, energy_uj: int | str) -> None:
-    """Turns a zone's counter, in one step as the kernel does, since the meter's thread reads meanwhile."""
+    """Sets a zone's counter in one step, as the kernel does, because the meter's thread reads at the same time."""
     new = zone / "new"
     new.write_text(f"{energy_uj}\n")
     new.replace(zone / "energy_uj")

@@ -23,7 +23,7 @@ def _profile(kind: str, power_model: PowerModel | None) -> DeviceProfile:
 
 @pytest.fixture
 def sensor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The root that RAPL is looked for below; there is none yet."""
+    """The root folder in which RAPL is searched; it has no RAPL yet."""
     monkeypatch.setattr(rapl, "Rapl", partial(rapl.Rapl, tmp_path))
     return tmp_path
 

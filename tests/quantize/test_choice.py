@@ -1,4 +1,4 @@
-"""What is shipped: right first, then fast or small, and no precision given away for timing noise."""
+"""Which candidate ships: accurate first, then fast or small, and no precision given up for timing noise."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_no_form_that_keeps_the_floor_ends_the_compile(offer):
     )
 
 
-def test_32_a_form_whose_output_is_no_number_fails_the_floor(offer):
+def test_a_form_whose_output_is_no_number_fails_the_floor(offer):
     poisoned = tiny_bundle.graph(poison=True)
     assert np.isnan(tiny_bundle.answers(poisoned, tiny_bundle.samples(tiny_bundle.GOLDEN))).any()
     poison = onnx.ModelProto()
@@ -138,7 +138,7 @@ def test_of_equally_precise_forms_the_plain_one_is_shipped_unless_another_is_cle
 
 
 def test_a_broken_candidate_is_never_the_best_of_a_metric_where_less_is_better(offer, monkeypatch):
-    """It has no value, which was taken for 0."""
+    """Its missing value used to count as 0, the best value of an error."""
     monkeypatch.setattr(choice, "score", lambda *_: {"error": 0.1})  # the teacher's
     values = {"fp32": 0.7, "int8-dynamic": None}
     monkeypatch.setattr(choice, "_accuracy", lambda candidate, *_: values[candidate.name])

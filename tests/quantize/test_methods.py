@@ -1,4 +1,4 @@
-"""int8 graphs: smaller, and of the linear layers alone."""
+"""int8 graphs: smaller, with only the linear layers in int8."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_int8_is_for_linear_layers_alone(tmp_path):
 
 
 def test_without_vnni_weights_keep_to_seven_bits(tmp_path):
-    """Sums of two products of an unsigned and a signed byte must fit 16 bits: DESIGN.md, decision 4."""
+    """Sums of two products of an unsigned and a signed byte must fit 16 bits."""
 
     def widest(name, sets):
         (tmp_path / name).mkdir()

@@ -1,4 +1,4 @@
-"""Which forms of a model are exported, to be measured."""
+"""The forms of a model that are exported and measured."""
 
 from __future__ import annotations
 
