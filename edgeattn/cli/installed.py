@@ -83,7 +83,7 @@ def groups() -> Iterator[Group]:
         python = importlib.metadata.metadata("edgeattn")["Requires-Python"]
     except importlib.metadata.PackageNotFoundError:
         raise DeviceError(
-            "edgeattn is not installed as a package, so what it needs cannot be told",
+            "edgeattn is not installed as a package, so its requirements are unknown",
             fix="pip install edgeattn; in a checkout, pip install --editable .",
         ) from None
     ranges: dict[str | None, dict[str, set[str]]] = {None: {}}

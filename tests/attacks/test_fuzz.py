@@ -187,7 +187,7 @@ def test_any_changes_of_the_evidence_are_shown_or_refused(measured: Bundle, name
     original = json.loads((measured.path / name).read_text())
 
     @given(changes(original))
-    @fuzz
+    @settings(fuzz, max_examples=EXAMPLES // 3)  # each writes a report to disk
     def fuzzed(document: Any) -> None:
         (measured.path / name).write_text(json.dumps(document))
         with contextlib.suppress(InputError):
