@@ -10,13 +10,15 @@ import contextlib
 import io
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import onnx_ir as ir
 import torch
 from torch import Tensor
 from torch.fx.experimental import _config as symbolic
+from torch.nn import functional
 from transformers import PreTrainedModel
 
 from edgeattn.attention.lowering import allow
@@ -65,6 +67,7 @@ def export(
         # The exporter prints and warns much that a user cannot act on.
         with (
             allow(operators),
+            _pooling_of_any_length(),
             torch.no_grad(),  # a graph that records gradients of a learned bias cannot be decomposed
             symbolic.patch(backed_size_oblivious=True),
             warnings.catch_warnings(),
@@ -89,6 +92,22 @@ def export(
         "components": {"model": {"file": "model.onnx", "metadata": vars(component.metadata)}},
     }
     return graph, json.loads(json.dumps(manifest))
+
+
+@contextlib.contextmanager
+def _pooling_of_any_length() -> Iterator[None]:
+    """Within the block, `max_pool1d` computes indices too: its fast path builds the example's length in (SEW)."""
+    own: Any = functional.max_pool1d
+
+    def pool(*args: Any, return_indices: bool = False, **options: Any) -> Any:
+        found = functional.max_pool1d_with_indices(*args, **options)
+        return found if return_indices else found[0]
+
+    functional.max_pool1d = pool
+    try:
+        yield
+    finally:
+        functional.max_pool1d = own
 
 
 def _name_dims(model: ir.Model, dims: Mapping[str, Mapping[int, str]]) -> None:

@@ -11,6 +11,7 @@ import onnxruntime
 import pytest
 import tiny_models
 import torch
+import transformers
 
 from edgeattn.convert import Choice, convert, variants
 from edgeattn.errors import ToolError
@@ -144,3 +145,26 @@ def test_a_model_that_cannot_be_exported_is_said():
     dims = {name: {0: "batch", 1: "sequence"} for name in ("input_ids", "attention_mask")}
     with pytest.raises(ToolError, match=r"^export: Branching could not be exported at opset 20: .+\n  fix: "):
         export(model, tiny_models.feeds("bert"), dims, opset=20, max_length=32)
+
+
+def test_a_mask_that_is_pooled_keeps_its_length_dynamic(tmp_path):
+    """SEW pools its padding mask with max_pool1d, whose fast path would build the example's length in."""
+    config = transformers.SEWConfig(
+        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=24, squeeze_factor=2,
+        conv_dim=(8, 8), conv_kernel=(4, 4), conv_stride=(4, 4), num_conv_pos_embeddings=4,
+        num_conv_pos_embedding_groups=2,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    model, own = transformers.SEWModel(config).eval(), torch.nn.functional.max_pool1d
+    feeds = {"input_values": torch.rand(2, 400), "attention_mask": torch.ones(2, 400, dtype=torch.long)}
+    convert(model, (), feeds)
+    dims = {name: {0: "batch", 1: "sequence"} for name in feeds}
+    graph, _ = export(model, feeds, dims, opset=PREFERRED_OPSET, max_length=None, min_length=64)
+    assert torch.nn.functional.max_pool1d is own
+    save(graph, tmp_path / "model.onnx")
+    for length in (417, 500):  # even and odd numbers of frames
+        mask = (torch.arange(length) < torch.tensor([[length], [300], [210]])).long()
+        other = {"input_values": torch.rand(3, length) * mask, "attention_mask": mask}
+        with torch.no_grad():
+            expected = model(**other).last_hidden_state
+        np.testing.assert_allclose(outputs(tmp_path / "model.onnx", other), expected.numpy(), atol=1e-5)
