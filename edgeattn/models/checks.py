@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,8 @@ from edgeattn.models.files import CONFIG, INDEX, PROCESSOR_FILES, WEIGHTS, weigh
 from edgeattn.models.jsonfile import read_object
 
 _REMOTE_CODE = ("auto_map", "custom_pipelines")
+_COUNT = re.compile("layer|block|depth|expert|head")  # in the name of a config's key
+_MAX_COUNT = 10_000
 
 
 def check_folder(folder: Path) -> None:
@@ -36,8 +40,11 @@ def check_files(folder: Path) -> None:
 
 
 def check_config(path: Path) -> dict[str, Any]:
-    """The parsed config.json. Raises ModelError where it is missing, not JSON, or asks for remote code."""
+    """The parsed config.json. Raises ModelError where it is missing, not JSON, or asks for remote code or too much."""
     config = read_object(path)
+    for key, count in _counts(config):  # transformers makes lists of that many items
+        if count > _MAX_COUNT:
+            raise ModelError(f"{key} is {count}", where=str(path), fix=f"correct {key}, or save the model again")
     for key in _REMOTE_CODE:
         if key in config:
             raise ModelError(
@@ -88,6 +95,14 @@ def check_digest(folder: Path, expected: str | None) -> str:
             fix="if the new weights are meant, put their digest into the recipe",
         )
     return found
+
+
+def _counts(config: dict[str, Any]) -> Iterator[tuple[str, int]]:
+    for key, value in config.items():
+        if isinstance(value, dict):  # the config of a part, such as text_config
+            yield from _counts(value)
+        elif isinstance(value, int) and _COUNT.search(key):
+            yield key, value
 
 
 def _check_index(index: Path, found: dict[str, set[str]]) -> None:

@@ -201,6 +201,13 @@ def test_nan_in_a_config_is_refused_by_its_key(teacher):
     check_folder(teacher)
 
 
+@pytest.mark.parametrize("change", [{"num_hidden_layers": 10**12}, {"text_config": {"n_layer": 10**12}}])
+def test_a_config_of_absurdly_many_layers_is_refused_before_it_is_built(teacher, change):
+    config = json.loads((teacher / "config.json").read_text())
+    (teacher / "config.json").write_text(json.dumps({**config, **change}))
+    refused(teacher, r"config\.json: (num_hidden_layers|n_layer) is 1000000000000\n  fix: correct")
+
+
 def test_a_digest_mismatch_names_both(teacher, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
