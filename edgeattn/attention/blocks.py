@@ -70,6 +70,23 @@ def take_pairs(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     return x.flatten(2).index_select(2, pairs.flatten()).unflatten(2, pairs.shape)
 
 
+def take_band(x: Tensor, own: Tensor, before: int, after: int) -> Tensor:
+    """`take_pairs` of rows own: [blocks, size], and of columns from `before` to `after` around each block.
+
+    x: [B, H, N, M] -> [B, H, blocks, size, before + size + after]
+    Gathers whole blocks of columns, of which a constant slice remains: one Gather of single entries takes ONNX Runtime
+    longer than dense attention does.
+    """
+    (blocks, size), (n, m) = own.shape, x.shape[2:]
+    left, right = -(-before // size), -(-after // size)
+    count = (m + size - 1) // size
+    chunk = torch.arange(blocks, device=x.device)[:, None] + torch.arange(-left, right + 1, device=x.device)
+    rows = own.clamp(max=n - 1)[:, :, None] * count + chunk.clamp(min=0).clamp(max=count - 1)[:, None]
+    chunks = pad(x, (0, count * size - m)).unflatten(3, (count, size)).flatten(2, 3)
+    near = chunks.index_select(2, rows.flatten()).unflatten(2, rows.shape).flatten(4, 5)
+    return near.narrow(4, left * size - before, before + size + after)
+
+
 def _inside(index: Tensor, length: int) -> Tensor:
     return index.flatten().clamp(min=0).clamp(max=length - 1)
 
@@ -107,6 +124,22 @@ def pick(x: Tensor, positions: Tensor) -> Tensor:
     b, h, n, width = x.shape
     rows = positions.clamp(max=n - 1)[:, None, :, None]
     return x.gather(2, rows.expand(b, h, positions.shape[1], width))
+
+
+def pick_pairs(x: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows [B, H, g, N] and columns [B, H, N, g] of x: [B or 1, H, N, N] at positions: [B or 1, g].
+
+    As `pick`, but by one index: neither is x expanded to the batch nor transposed, which would copy all of it.
+    """
+    batch, heads, n, _ = x.shape
+    start = torch.arange(batch, device=x.device)[:, None] * heads + torch.arange(heads, device=x.device)
+    start, place = start[:, :, None] * n, positions.clamp(max=n - 1)[:, None]
+    rows = start + place
+    columns = (start + torch.arange(n, device=x.device))[..., None] * n + place[:, :, None]
+    return (
+        x.flatten(0, 2).index_select(0, rows.flatten()).unflatten(0, rows.shape),
+        x.flatten().index_select(0, columns.flatten()).unflatten(0, columns.shape),
+    )
 
 
 def leading(key_mask: Tensor | None, length: int, count: int, device: torch.device) -> tuple[Tensor, Tensor]:

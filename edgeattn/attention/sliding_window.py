@@ -18,8 +18,10 @@ from edgeattn.attention.blocks import (
     leading,
     mix,
     pick,
+    pick_pairs,
     see_all,
     take,
+    take_band,
     take_pairs,
     where_seen,
 )
@@ -99,8 +101,11 @@ class SlidingWindow(Variant):
         own = around(n + g, size, 0, 0, device, self.spacing)
         near = around(n + g, size, before, after, device, self.spacing)  # [blocks, M]
         seen, reach = attended(key_mask, near, n), band(size, before, after, device)
+        near_bias = None
+        if bias is not None:
+            near_bias = take_band(bias, own, before, after) if self.spacing == 1 else take_pairs(bias, own, near)
         if not g:
-            added = _added(seen, reach, None if bias is None else take_pairs(bias, own, near))
+            added = _added(seen, reach, near_bias)
             out = mix(take(q, own), take(k, near), take(v, near), added, scaling)
             return join(out, self.spacing)[:, :, :n]
 
@@ -113,12 +118,11 @@ class SlidingWindow(Variant):
             reach = torch.cat([passed, reach.expand(*passed.shape[:3], -1)], -1)
         else:
             reach = torch.cat([reach.new_ones(size, g), reach], -1)
-        near_bias = None
-        if bias is not None:
-            near_bias = take_pairs(bias, own, near)
-            if key_mask is not None:
-                bias, near_bias = (x.expand(q.shape[0], *x.shape[1:]) for x in (bias, near_bias))
-            near_bias = torch.cat([take(pick(bias.mT, first).mT, own), near_bias], -1)
+        own_bias = None
+        if bias is not None and near_bias is not None:
+            own_bias, to_leading = pick_pairs(bias, first)
+            near_bias = near_bias.expand(to_leading.shape[0], *near_bias.shape[1:])
+            near_bias = torch.cat([take(to_leading, own), near_bias], -1)
         keys, values, rows = k, v, first
         if key_mask is not None:  # their places differ by sequence; copies in front of it are in the same place
             keys, values = (torch.cat([pick(x, first), x], 2) for x in (k, v))
@@ -127,7 +131,6 @@ class SlidingWindow(Variant):
         out = mix(take(q, own), take(keys, near), take(values, near), _added(seen, reach, near_bias), scaling)
         out = join(out, self.spacing)
         if not self.shape.causal:
-            own_bias = None if bias is None else pick(bias, first)
             dense = see_all(pick(q, first), k, v, key_mask, scaling, own_bias)
             out = out.scatter(2, first[:, None, :, None].expand(dense.shape), dense)
         return out[:, :, :n]
