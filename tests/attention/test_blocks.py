@@ -5,7 +5,21 @@ from __future__ import annotations
 import pytest
 import torch
 
-from edgeattn.attention.blocks import around, attended, band, cut, hidden, join, leading, mix, pick, take
+from edgeattn.attention.blocks import (
+    around,
+    attended,
+    band,
+    cut,
+    hidden,
+    join,
+    leading,
+    mix,
+    pick,
+    pick_pairs,
+    take,
+    take_band,
+    take_pairs,
+)
 
 
 def numbered(n):
@@ -45,6 +59,29 @@ def test_each_block_has_what_is_around_it(n, size, before, after, spacing):
         for j in range(max(0, i - before * spacing), min(n, i + after * spacing + 1))
         if (i - j) % spacing == 0
     ]
+
+
+@pytest.mark.parametrize("n", [1, 5, 12, 13, 30])
+@pytest.mark.parametrize(("size", "before", "after"), [(4, 4, 4), (4, 2, 2), (4, 7, 0), (12, 5, 5)])
+def test_pairs_around_a_block_are_those_of_its_rows_and_columns(n, size, before, after):
+    """One by one, and in whole blocks of columns."""
+    device = torch.device("cpu")
+    own, near = (around(n, size, *reach, device) for reach in ((0, 0), (before, after)))
+    pairs = (torch.arange(n)[:, None] * 100 + torch.arange(n))[None, None].float()
+    real = (own < n)[:, :, None] & attended(None, near, n)[0][:, None]
+    expected = (own[:, :, None] * 100 + near[:, None])[real].float()
+    assert torch.equal(take_pairs(pairs, own, near)[0, 0][real], expected)
+    assert torch.equal(take_band(pairs, own, before, after)[0, 0][real], expected)
+
+
+def test_rows_and_columns_are_picked_by_sequence_from_a_bias_of_one_or_each():
+    positions = torch.tensor([[0, 2], [1, 9]])  # 9 is beyond the end: the last
+    for batch in (1, 2):
+        x = torch.randn(batch, 2, 4, 4)
+        rows, columns = pick_pairs(x, positions)
+        for b, places in enumerate(([0, 2], [1, 3])):
+            assert torch.equal(rows[b], x[b % batch][:, places])
+            assert torch.equal(columns[b], x[b % batch][:, :, places])
 
 
 def test_no_token_outside_the_sequence_or_in_padding_is_attended():
