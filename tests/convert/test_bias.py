@@ -8,6 +8,7 @@ import onnxruntime
 import pytest
 import tiny_models
 import torch
+import transformers
 
 from edgeattn.convert import Choice, convert, find_layers, fitting, transfer_losses
 from edgeattn.errors import ModelError
@@ -128,3 +129,23 @@ def test_a_bias_that_was_zero_when_the_layers_were_found_is_exported_once_it_is_
     with torch.no_grad():
         found = program.module()(**feeds).last_hidden_state
     torch.testing.assert_close(tiny_models.real(found, feeds), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_generation_with_a_cache_takes_the_bias_of_the_last_queries():
+    config = tiny_models.config("t5", 1, is_encoder_decoder=True, decoder_start_token_id=1, eos_token_id=2)
+    torch.manual_seed(0)
+    model = transformers.T5ForConditionalGeneration(config).eval()
+    for parameter in model.parameters():
+        if parameter.ndim > 1:
+            torch.nn.init.normal_(parameter, std=0.4)
+    feeds = tiny_models.feeds("t5", (9, 5))
+    start = {**feeds, "decoder_input_ids": torch.ones(2, 6, dtype=torch.long)}
+    model.set_attn_implementation("eager")
+    expected = model.generate(**feeds, max_new_tokens=8, min_new_tokens=8)
+    layer = next(layer for layer in find_layers(model, start) if layer.shape.causal)
+    assert layer.bias
+    convert(model, (Choice(layer.index, "sliding_window", {"window": 64}),), start)
+    for cache in (True, False):
+        found = model.generate(**feeds, max_new_tokens=8, min_new_tokens=8, use_cache=cache)
+        assert torch.equal(found, expected)
+    assert len(set(expected[0].tolist())) > 2
