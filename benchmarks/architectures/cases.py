@@ -11,10 +11,11 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from edgeattn.models.example import example_inputs
+from edgeattn.models.positions import token_limit
 
 LENGTH, BATCH = 24, 3
 MASK = "attention_mask"
-SAMPLES = 4800  # of a waveform: 15 tokens of most speech models
+SAMPLES = 5760  # of a waveform: 18 tokens of most speech models
 Inputs = dict[str, Any]
 
 
@@ -32,11 +33,13 @@ class Case:
     eager: Inputs | None = None
 
 
-def example(model: PreTrainedModel, batch: int = BATCH, length: int | None = None) -> Inputs:
-    """Seeded inputs without padding, of `length` tokens or samples where the model takes any number."""
+def example(model: PreTrainedModel, batch: int = BATCH, factor: float = 1.0) -> Inputs:
+    """Seeded inputs without padding; `factor` times the usual length where the model takes any number of tokens."""
     torch.manual_seed(0)
-    length = length or (LENGTH if "input_ids" in inspect.signature(model.forward).parameters else SAMPLES)
-    return dict(example_inputs(model, length=length, batch_size=batch))
+    length = SAMPLES
+    if "input_ids" in inspect.signature(model.forward).parameters:
+        length = min(LENGTH, (token_limit(model) or LENGTH) * 2 // 3) if (token_limit(model) or 0) > 0 else LENGTH
+    return dict(example_inputs(model, length=int(factor * length), batch_size=batch))
 
 
 def cases(model: PreTrainedModel) -> dict[str, Case]:

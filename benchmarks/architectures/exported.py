@@ -11,7 +11,7 @@ import onnxruntime
 import torch
 from transformers import PreTrainedModel
 
-from benchmarks.architectures.cases import BATCH, LENGTH, SAMPLES, Case, Inputs, example, padded
+from benchmarks.architectures.cases import BATCH, Case, Inputs, example, padded
 from benchmarks.architectures.compare import TOLERANCE, Check, Outputs, compare, run
 from edgeattn.convert import convert
 from edgeattn.export.onnx import PREFERRED_OPSET, export, save
@@ -60,8 +60,7 @@ def check_export(model: PreTrainedModel) -> Check:
 
 def _case(model: PreTrainedModel, batch: int, factor: float) -> Case:
     """A padded batch, or an unpadded one where the model takes no mask; lengths are multiplied by `factor`."""
-    waveform = "input_values" in example(model, 1) and "input_ids" not in example(model, 1)
-    inputs = example(model, batch, int(factor * (SAMPLES if waveform else LENGTH)))
+    inputs = example(model, batch, factor)
     case = padded(model, inputs, left=False)
     return Case(inputs) if case is None else case
 

@@ -102,8 +102,6 @@ def examine_type(model_type: str, *, export: bool) -> Row:
     """The row of one type."""
     reasons = []
     for level in range(len(LEVELS)):
-        if len(reasons) > 1 and reasons[-1] == reasons[-2]:
-            break
         try:
             model = build(model_type, level=level)
             run(model, example(model))

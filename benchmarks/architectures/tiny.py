@@ -38,6 +38,9 @@ _SIZES: tuple[tuple[str, str, int | None], ...] = (
     (r"num_experts_per_tok(en)?|moe_topk|moe_k|top_k_experts", "size", 2),
     (r"(.*_)?window(_size|_len)?|local_attention|sliding_window_size|(.*_)?attention_chunk_size|local_radius",
      "size", WINDOW),
+    (r"context_size", "size", 16),
+    (r"frames_per_clip|num_frames", "size", 4),
+    (r"(mamba_)?n_?groups", "size", 2),
     (r"chunk_size|mamba_chunk_size|index_topk|block_size|index_block_size", "size", 8),
     (r"(.*_)?(num_)?(object_)?quer(ies|y_tokens)|num_denoising|two_stage_num_proposals|num_latents", "size", 8),
     (r"(num|default_num)_position_embeddings", "size", 16),
@@ -103,7 +106,7 @@ def _changed(before: Changed, after: Changed) -> Changed:
 
 def _shrink(document: Changed, level: Level, tokens: dict[int, int]) -> Changed:
     found: Changed = {}
-    stages = isinstance(document.get("depths"), list | tuple)
+    stages = _has_list(document, "depths|.*_per_stage")
     layers = 0 if stages else _number_of_layers(document)
     chosen = _chosen_layers(document, layers) if layers else []
     for key, value in document.items():
@@ -126,14 +129,20 @@ def _shrink(document: Changed, level: Level, tokens: dict[int, int]) -> Changed:
             found[key] = _shrunk_number(key, value, level, tokens, document, len(chosen))
         else:
             found[key] = value
-    if level.head_dim and isinstance(found.get("qk_rope_head_dim"), int) and found.get("head_dim"):
+    if document.get("head_dim") and document.get("head_dim") == document.get("qk_rope_head_dim"):
         found["head_dim"] = found["qk_rope_head_dim"]
+    elif level.head_dim and "expand" in document and "head_dim" in document:  # Mamba 2: heads make the expanded width
+        found["head_dim"] = 2 * level.head_dim
     if level.fill and isinstance(rope := found.get("rope_parameters"), dict) and "rope_theta" in rope:
         half = rope.get("partial_rotary_factor", 1.0) == 0.5
         found["rope_parameters"] = {**rope, "mrope_section": [1, 1, 2] if half else [2, 3, 3]}
     if level.images:
         _shrink_image(found)
     return found
+
+
+def _has_list(document: Changed, keys: str) -> bool:
+    return any(isinstance(value, list | tuple) and re.fullmatch(keys, key) for key, value in document.items())
 
 
 def _number_of_layers(document: Changed) -> int:
@@ -185,9 +194,7 @@ def _shrunk_number(key: str, value: int, level: Level, tokens: dict[int, int], d
         return value if small else tokens.setdefault(value, VOCABULARY - 1 - len(tokens))
     if re.fullmatch(_KEPT, key):
         return value
-    stages = any(
-        isinstance(document.get(name), list | tuple) for name in ("num_heads", "num_attention_heads", "depths")
-    )
+    stages = _has_list(document, "num_heads|num_attention_heads|depths|.*_per_stage")
     for pattern, kind, size in _SIZES:
         if not re.fullmatch(pattern, key):
             continue
@@ -197,7 +204,8 @@ def _shrunk_number(key: str, value: int, level: Level, tokens: dict[int, int], d
         if kind == "width" and stages:  # divided as the list of stages is
             return value // 4 if level.head_dim and value % 32 == 0 else value
         if kind == "kv_heads":
-            several = any(document.get(name) == value for name in ("num_attention_heads", "n_head", "num_heads"))
+            names = (key.replace("key_value", "attention"), "num_attention_heads", "n_head", "num_heads")
+            several = any(document.get(name) == value for name in names)
             limit = level.heads if several or level.heads is None else level.heads // 2
         elif kind in ("width", "heads", "head_dim"):
             limit = getattr(level, kind)
@@ -215,7 +223,7 @@ def _shrink_image(document: Changed) -> None:
     if isinstance(patch, list | tuple):
         patch = max(patch) if patch else None
     stages = len(document.get("depths") or document.get("hidden_sizes") or ())
-    for key in ("image_size", "img_size", "pretrain_image_size"):
+    for key in ("image_size", "img_size", "pretrain_image_size", "crop_size"):
         value = document.get(key)
         if isinstance(value, int) and value and not (stages and (patch or 4) >= 8):
             document[key] = min(value, (patch or 4) * 2 ** max(stages, 2))

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from edgeattn.errors import ModelError
@@ -18,7 +18,7 @@ _TOKENS = 128
 _SAMPLES = 16000  # of a waveform: one second as speech models take it
 _FRAMES = 200  # of a spectrogram
 _GRID = 4  # patches along each side of an image that is given as a list of patches
-_KINDS = ("input_ids", "pixel_values", "input_features", "input_values", "past_values")
+_KINDS = ("input_ids", "pixel_values", "pixel_values_videos", "input_features", "input_values", "past_values")
 _GRIDS = ("grid_thw", "image_grid_thw")
 
 
@@ -46,8 +46,10 @@ def example_inputs(model: PreTrainedModel, *, length: int | None = None, batch_s
     elif not wanted and "hidden_states" in accepted and _GRIDS[0] in accepted:
         patches = _images(config, set(accepted), batch_size)
         found |= {"hidden_states": patches.pop("pixel_values"), **patches}
+    if "pixel_values_videos" in wanted:
+        found["pixel_values_videos"] = _images(config, set(accepted), batch_size)["pixel_values"]
     if "input_features" in wanted:
-        found["input_features"] = _spectrogram(config, batch_size)
+        found["input_features"] = _spectrogram(model, batch_size)
         if "input_features_mask" in required:
             found["input_features_mask"] = torch.ones(batch_size, _FRAMES, dtype=torch.long)
     if "input_values" in wanted:
@@ -60,6 +62,8 @@ def example_inputs(model: PreTrainedModel, *, length: int | None = None, batch_s
             f"{type(model).__name__} takes {model.main_input_name!r}, which no example can be made for",
             fix="convert it from Python: edgeattn.convert.find_layers(model, inputs)",
         )
+    if "qformer_input_ids" in required:
+        found["qformer_input_ids"] = _tokens(config.qformer_config, None, length, batch_size)["input_ids"]
     if "pixel_values" in found and "input_ids" in found:
         found = _with_image_tokens(model, found, "pixel_values" in required)
     if "decoder_input_ids" in accepted:
@@ -88,7 +92,7 @@ def _tokens(config: Any, limit: int | None, length: int | None, batch_size: int)
 
 def _images(config: Any, accepted: set[str], batch_size: int) -> dict[str, Tensor]:
     channels, patch = _first(config, ("num_channels", "in_channels", "in_chans"), 3), _patch(config)
-    size = getattr(config, "image_size", None) or (224 if patch is None else max(224 // patch, 1) * patch)
+    size = _first(config, ("image_size", "crop_size"), None) or (224 if patch is None else max(224 // patch, 1) * patch)
     height, width = (size, size) if isinstance(size, int) else tuple(size)[-2:]
     grid = next((name for name in _GRIDS if name in accepted), None)
     if grid is not None and patch is not None:  # images of any size, as one list of patches (Qwen2-VL)
@@ -104,7 +108,7 @@ def _images(config: Any, accepted: set[str], batch_size: int) -> dict[str, Tenso
     several: tuple[int, ...] = ()
     if "pixel_attention_mask" in accepted and "input_ids" in accepted:  # a text has several images (Idefics 2)
         several = (1,)
-    elif isinstance(frames := getattr(config, "num_frames", None), int):  # a video
+    elif isinstance(frames := _first(config, ("num_frames", "frames_per_clip"), None), int):  # a video
         several = (frames,)
     return {"pixel_values": torch.randn(batch_size, *several, channels, height, width)}
 
@@ -153,25 +157,28 @@ def _rows(features: Any) -> int:
     raise TypeError(f"image features are of type {type(features).__name__}")
 
 
-def _spectrogram(config: Any, batch_size: int) -> Tensor:
-    audio = next((part for part in _parts(config) if hasattr(part, "num_mel_bins")), config)
-    bins = _first(audio, ("num_mel_bins", "input_feat_per_channel", "feature_projection_input_dim", "input_dim"), 80)
-    if hasattr(audio, "max_source_positions") and hasattr(audio, "num_mel_bins"):  # Whisper's encoder halves its frames
-        return torch.randn(batch_size, bins, 2 * audio.max_source_positions)
-    return torch.randn(batch_size, _FRAMES, bins)
+def _spectrogram(model: PreTrainedModel, batch_size: int) -> Tensor:
+    config = next((part for part in _parts(model.config) if hasattr(part, "num_mel_bins")), model.config)
+    bins = _first(config, ("num_mel_bins", "input_feat_per_channel", "feature_projection_input_dim", "input_dim"), 80)
+    conv = next((part for part in model.modules() if isinstance(part, nn.Conv1d)), None)
+    if conv is None or conv.in_channels != bins or hasattr(config, "input_feat_per_channel"):
+        return torch.randn(batch_size, _FRAMES, bins)
+    positions = getattr(config, "max_source_positions", None)  # Whisper's encoder halves its frames
+    return torch.randn(batch_size, bins, 2 * positions if positions else _FRAMES)
 
 
 def _waveform(config: Any, length: int | None, batch_size: int) -> Tensor:
     bins = getattr(config, "num_mel_bins", None)
     if bins is not None:  # AST: a spectrogram
         return torch.randn(batch_size, getattr(config, "max_length", 1024), bins)
-    channels = (1,) if hasattr(config, "codebook_size") else ()  # of codecs
-    return torch.randn(batch_size, *channels, length or _SAMPLES)
+    codec = any(hasattr(part, name) for part in _parts(config) for name in ("codebook_size", "audio_channels"))
+    return torch.randn(batch_size, *((1,) if codec else ()), length or _SAMPLES)
 
 
 def _series(config: Any, required: set[str], batch_size: int) -> dict[str, Tensor]:
     if "past_time_features" not in required:
-        return {"past_values": torch.randn(batch_size, config.context_length, config.num_input_channels)}
+        channels = getattr(config, "num_input_channels", None)
+        return {"past_values": torch.randn(batch_size, config.context_length, *((channels,) if channels else ()))}
     past, future = config.context_length + max(config.lags_sequence), config.prediction_length
     return {
         "past_values": torch.randn(batch_size, past),
