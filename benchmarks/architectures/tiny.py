@@ -39,6 +39,7 @@ _SIZES: tuple[tuple[str, str, int | None], ...] = (
     (r"(.*_)?window(_size|_len)?|local_attention|sliding_window_size|(.*_)?attention_chunk_size|local_radius",
      "size", WINDOW),
     (r"context_size", "size", 16),
+    (r"max_length", "size", 64),  # of AST's spectrograms
     (r"frames_per_clip|num_frames", "size", 4),
     (r"(mamba_)?n_?groups", "size", 2),
     (r"chunk_size|mamba_chunk_size|index_topk|block_size|index_block_size", "size", 8),
