@@ -207,13 +207,13 @@ def refusal(model: nn.Module, error: BaseException) -> Row:
     """How a model was refused: whether by a ModelError that names a layer or a class, and what it says."""
     text = str(error)
     classes = {type(module).__name__ for module in model.modules()}
+    if text.startswith(f"{type(model).__name__} does not run"):  # that a model does not run is no reason by itself
+        classes.discard(type(model).__name__)
     places = {name for name, _ in model.named_modules() if name}
     named = bool(set(re.findall(r"\w[\w.]*\w", text)) & (classes | places))
-    # That a model does not run says of no layer why.
-    told = not text.startswith(f"{type(model).__name__} does not run")
     return {
         "error": type(error).__name__,
-        "clear": isinstance(error, ModelError) and named and told,
+        "clear": isinstance(error, ModelError) and named,
         "reason": text.splitlines()[0] if text else "",
         **({} if isinstance(error, EdgeattnError) else {"place": _place(error)}),
     }
