@@ -8,8 +8,6 @@ an output is wrong. Needs no data and no weights.
 from __future__ import annotations
 
 import functools
-import importlib.metadata
-import importlib.util
 import logging
 import sys
 import warnings
@@ -26,6 +24,7 @@ from benchmarks.architectures.page import figures, render, verdict
 from benchmarks.architectures.sweep import Row, examine_type, share_operators, sweep, warm_up
 from benchmarks.record import record
 from edgeattn.store import write_json
+from edgeattn.versions import installed_version
 
 PAGE = Path(__file__).parents[2] / "docs" / "models.md"
 NOTES = ["Types of transformers.AutoModel, each tiny and with random weights; docs/models.md has one row per type."]
@@ -70,7 +69,7 @@ def main(only: str, checks: str, out: Path | None) -> None:
 def versions() -> dict[str, str | None]:
     """Of the libraries that the results depend on; timm's families are among the types only where it is installed."""
     names = ("transformers", "torch", "onnxruntime", "onnx", "timm")
-    return {name: importlib.metadata.version(name) if importlib.util.find_spec(name) else None for name in names}
+    return {name: installed_version(name) for name in names}
 
 
 def load(path: Path) -> dict[str, Any]:

@@ -70,6 +70,7 @@ def render(document: dict[str, Any]) -> str:
         "",
         f"transformers {facts['transformers']}, torch {facts['torch']}, onnxruntime {facts['onnxruntime']}, timm "
         f"{facts['timm'] or 'not installed'}; commit {document['commit'][:12]}; {machine['cpu_model']}.",
+        *(f"\n{note}" for note in document["notes"][1:]),
         "",
         "```console",
         f"$ {COMMAND}    # all; under an hour on two cores",
@@ -146,7 +147,7 @@ def _in_brackets(letters: Any) -> str:
 def _export(row: Row) -> str:
     check = row["checks"].get(_EXPORT)
     if check is None:
-        return ""
+        return "" if row["refused"] else "not run"
     if check["result"] == "equal":
         return "any length" if check["detail"] == _LENGTHS else "yes"
     return {"wrong": "WRONG", "n/a": "not tried"}.get(check["result"], "no")
