@@ -7,7 +7,7 @@ from typing import Any
 
 from edgeattn.recipe.schema import NewViT, Recipe
 from edgeattn.stage import Job
-from edgeattn.stages.learn import data_files
+from edgeattn.stages.learn import data_files, teacher_digest
 from edgeattn.store import sha256_file
 from edgeattn.yamlfile import Positions
 
@@ -19,10 +19,8 @@ def preflight_files(recipe: Recipe, root: Path) -> list[str]:
 
 
 def _teacher(recipe: Recipe, root: Path) -> str:
-    if isinstance(recipe.model, NewViT):
-        return "new"
-    if recipe.model.source.startswith("hub:"):
-        return f"{recipe.model.source}@{recipe.model.revision}"
+    if isinstance(recipe.model, NewViT) or recipe.model.source.startswith("hub:"):
+        return teacher_digest(recipe, root)  # reads no file
     from edgeattn.models.files import CONFIG, INDEX, PROCESSOR_FILES
     from edgeattn.models.locate import locate
 
