@@ -84,6 +84,8 @@ def export(
     graph = exported.program
     if opset < EXPORTED:
         lower_to_17(graph)
+    for value in graph.graph.inputs:  # the exporter's prefix where an output has the name too (Qwen2-Audio)
+        value.name = (value.name or "").removeprefix("input.")
     _name_dims(graph, dims)
     component = exported.components["model"]
     manifest = {

@@ -168,3 +168,29 @@ def test_a_mask_that_is_pooled_keeps_its_length_dynamic(tmp_path):
         with torch.no_grad():
             expected = model(**other).last_hidden_state
         np.testing.assert_allclose(outputs(tmp_path / "model.onnx", other), expected.numpy(), atol=1e-5)
+
+
+class _GivesItsMaskBack(transformers.PreTrainedModel):
+    """As Qwen2-Audio does, whose outputs have an attention_mask too."""
+
+    def __init__(self, encoder):
+        super().__init__(encoder.config)
+        self.encoder = encoder
+
+    def forward(self, input_ids, attention_mask):
+        hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        return {"last_hidden_state": hidden, "attention_mask": attention_mask.flip(1)}
+
+
+def test_inputs_keep_their_names_beside_outputs_of_the_same_name(tmp_path):
+    encoder, feeds = tiny_models.make("bert", 1)
+    convert(encoder, (), feeds)
+    model, dims = _GivesItsMaskBack(encoder).eval(), {name: {0: "batch", 1: "sequence"} for name in feeds}
+    graph, _ = export(model, feeds, dims, opset=PREFERRED_OPSET, max_length=32)
+    save(graph, tmp_path / "model.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
+    assert {node.name: node.shape for node in session.get_inputs()} == {name: ["batch", "sequence"] for name in feeds}
+    found = session.run(None, {name: x[:, :9].numpy() for name, x in feeds.items()})
+    names = [node.name for node in session.get_outputs()]
+    assert names == ["last_hidden_state", "output.attention_mask"]
+    np.testing.assert_array_equal(found[1], feeds["attention_mask"][:, :9].flip(1).numpy())
