@@ -27,6 +27,7 @@ from edgeattn.store import write_json
 from edgeattn.versions import installed_version
 
 PAGE = Path(__file__).parents[2] / "docs" / "models.md"
+ROWS = PAGE.parents[1] / "build" / "architectures-rows.json"
 NOTES = ["Types of transformers.AutoModel, each tiny and with random weights; docs/models.md has one row per type."]
 
 
@@ -36,7 +37,8 @@ NOTES = ["Types of transformers.AutoModel, each tiny and with random weights; do
 @click.option(
     "--out", type=click.Path(path_type=Path, dir_okay=False), help="Write the rows to this JSON file instead."
 )
-def main(only: str, checks: str, out: Path | None) -> None:
+@click.option("--resume", is_flag=True, help="Go on where the last run was stopped, with the rows that it has.")
+def main(only: str, checks: str, out: Path | None, resume: bool) -> None:
     transformers.logging.set_verbosity_error()
     warnings.simplefilter("ignore")
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
@@ -48,14 +50,16 @@ def main(only: str, checks: str, out: Path | None) -> None:
     unknown = sorted(set(types) - set(MODEL_MAPPING_NAMES))
     if unknown:
         raise click.BadParameter(f"transformers {transformers.__version__} has no type {', '.join(unknown)}")
-    done = 0
+    known: dict[str, Row] = load(ROWS) if resume and ROWS.is_file() else {}
+    ROWS.parent.mkdir(exist_ok=True)
 
     def tell(row: Row) -> None:
-        nonlocal done
-        done += 1
-        click.echo(f"{done}/{len(types)} {row['type']}: {summary(row)} ({row['seconds']} s)")
+        known[row["type"]] = row
+        write_json(ROWS, known)
+        click.echo(f"{len(known)}/{len(types)} {row['type']}: {summary(row)} ({row['seconds']} s)")
 
-    rows = sweep(types, functools.partial(examine_type, export=checks == "all"), tell)
+    sweep([name for name in types if name not in known], functools.partial(examine_type, export=checks == "all"), tell)
+    rows = [known[name] for name in types]
     more = {"types": rows, "versions": versions(), "tolerance": TOLERANCE}
     if out is not None:
         write_json(out, more)
