@@ -28,7 +28,7 @@ def encode(message: Any, what: str) -> bytes:
 
 
 def peak_bytes() -> int | None:
-    """Peak resident set of this process; None where /proc does not tell.
+    """Peak resident set of this process; None where /proc does not report it.
 
     Not ru_maxrss: that one starts at the resident set of the process that forked this one.
     """

@@ -1,4 +1,4 @@
-"""The bundle: a folder with everything a device needs, and a manifest that vouches for each byte of it."""
+"""The bundle: a folder with everything a device needs, and a manifest with the digest of every file."""
 
 from __future__ import annotations
 
@@ -63,11 +63,11 @@ class Bundle:
 
     @classmethod
     def open(cls, path: Path) -> Bundle:
-        """Read a bundle and check every file of it, before any native code may see one.
+        """Read a bundle and check all of its files, before native code sees one.
 
         Raises BundleError for a newer schema, a path that leaves the folder, a symbolic link, a file that is missing,
         changed, or unlisted where a runtime would find it, and for an engine or graph that is not what bundle.json
-        says. Hard links are plain files: whoever may write to one may write to the bundle's own name of it too.
+        says. Hard links are allowed: all names of a file have the same permissions.
         """
         manifest = read_manifest(path)
         listed = manifest.files
@@ -126,8 +126,8 @@ class Bundle:
         with _exclusive(self.path):
             manifest = read_manifest(self.path)
             others = {key: entry for key, entry in manifest.files.items() if key != name}
-            # The old entry goes first and the new one comes last: killed in between, the bundle holds a
-            # report that is not vouched for, and still opens.
+            # The old entry is removed first and the new one added last: after a kill in between, the bundle
+            # holds an unlisted report, and still opens.
             if name in manifest.files:
                 _write_manifest(self.path, manifest, others)
             if name.endswith(".json"):
@@ -156,7 +156,7 @@ def publish(staged: Path, out: Path, *, finish: Callable[[Bundle], None] | None 
     with _exclusive(out.parent):
         check_replaceable(out)
         beside = out.with_name(f".{out.name}.edgeattn-new")
-        _remove(beside)  # of a process that was killed
+        _remove(beside)  # left by a process that was killed
         try:
             with disk_errors(out.parent, "choose another --out"):
                 _copy(staged, beside)
@@ -237,7 +237,7 @@ def _exclusive(folder: Path) -> Iterator[None]:
 
 
 def check_out(out: Path) -> None:
-    """Raise BundleError where `out` is something else than a bundle, ResourceError where it cannot be written.
+    """Raise BundleError where `out` holds anything but a bundle, ResourceError where it cannot be written.
 
     Leaves nothing behind: a folder that does not exist yet is made by `publish`.
     """
@@ -265,7 +265,7 @@ def check_replaceable(out: Path) -> None:
         return
     try:
         own = {MANIFEST, *REPORTS, *json.loads((out / MANIFEST).read_text(encoding="utf-8"))["files"]}
-        own |= {f".{name}.tmp" for name in (MANIFEST, *REPORTS)}  # of a process that was killed
+        own |= {f".{name}.tmp" for name in (MANIFEST, *REPORTS)}  # left by a process that was killed
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BundleError("is neither empty nor a bundle", where=str(out), fix=fix) from error
     for file in _walk(out):
@@ -286,7 +286,7 @@ def _copy(staged: Path, to: Path) -> None:
 
 
 def _put_in_place(new: Path, out: Path) -> None:
-    """Rename `new` to `out`; a folder that was there is under the name of `new` afterwards, or gone."""
+    """Rename `new` to `out`; a folder that was there is then at `new`, or gone."""
     if out.exists() and any(out.iterdir()):
         _exchange(new, out)
     else:
@@ -299,7 +299,7 @@ def _exchange(first: Path, second: Path) -> None:
     at_cwd, exchange = -100, 2
     if renameat2 and not renameat2(at_cwd, os.fsencode(first), at_cwd, os.fsencode(second), exchange):
         return
-    # An older C library, or a file system that cannot: two steps, with the old folder kept until the end.
+    # An older C library or file system cannot: two steps, with the old folder kept until the end.
     old = second.with_name(f".{second.name}.edgeattn-old")
     _remove(old)
     second.replace(old)

@@ -36,7 +36,7 @@ class EdgeattnError(Exception):
 
 
 class VerificationError(EdgeattnError):
-    """The build is not right: outputs drift, or the accuracy is below its floor."""
+    """The result is wrong: outputs drift, or the accuracy is below its floor."""
 
     exit_code = 1
 
@@ -64,7 +64,7 @@ class BundleError(InputError):
 
 
 class InconclusiveError(EdgeattnError):
-    """The measurement cannot decide."""
+    """The measurement is inconclusive."""
 
     exit_code = 3
 
@@ -86,4 +86,4 @@ class ResourceError(ToolError):
 
 
 class TrainingError(ToolError):
-    """Training could not go on, such as when the loss became NaN."""
+    """Training could not continue, for example because the loss became NaN."""

@@ -1,4 +1,4 @@
-"""The only place that reads a bundle's own JSON: checked as strictly as a recipe, and refused as a whole if it is not.
+"""The only reader of a bundle's own JSON, as strict as that of recipes: a file is valid as a whole, or refused.
 
 Refused: a link, more than 16 MiB, a key that is given twice, NaN, and numbers that are too large.
 """
@@ -22,7 +22,7 @@ M = TypeVar("M", bound=BaseModel)
 
 
 def read_json(file: Path, model: type[M], *, newest: int) -> M:
-    """The document in `file` as a `model`, which has a field schema_version of at most `newest`.
+    """The document in `file` as a `model`, whose field schema_version may be at most `newest`.
 
     Raises BundleError; for a newer schema, with both versions.
     """

@@ -1,4 +1,4 @@
-"""bundle.json: what a bundle says of itself."""
+"""bundle.json, the manifest of a bundle: its types, and how it is read."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ class BenchSpec(Part):
 
 
 class FileEntry(Part):
-    """A file as it was written."""
+    """Size and digest of a file."""
 
     sha256: Digest
     bytes: NonNegativeInt
@@ -138,14 +138,14 @@ class Manifest(Part):
     @classmethod
     def _efficient_at_least(cls, engines: Mapping[str, EngineRef]) -> Mapping[str, EngineRef]:
         if "efficient" not in engines or not set(engines) <= set(SIDES):
-            raise ValueError(f"there is {sorted(engines)}; a bundle has the engine 'efficient', and may have 'dense'")
+            raise ValueError(f"{sorted(engines)}; a bundle has the engine 'efficient', and may have 'dense'")
         return engines
 
     @field_validator("task")
     @classmethod
     def _metrics_of_the_task(cls, task: TaskSpec) -> TaskSpec:
         if task.kind not in METRICS:
-            raise ValueError(f"kind {task.kind!r} is unknown; there is {', '.join(METRICS)}")
+            raise ValueError(f"unknown kind {task.kind!r}; use one of: {', '.join(METRICS)}")
         for metric in task.metrics:
             if metric not in METRICS[task.kind]:
                 raise ValueError(f"{metric.name!r} is not a metric of {task.kind}, or not in this direction")
@@ -164,7 +164,7 @@ class Manifest(Part):
 
 
 def read_manifest(path: Path) -> Manifest:
-    """The manifest of the bundle in the folder `path`. Raises BundleError; if newer, with both versions."""
+    """The manifest of the bundle in the folder `path`. Raises BundleError; for a newer schema, with both versions."""
     file = path / MANIFEST
     try:
         file.lstat()

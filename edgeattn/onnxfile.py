@@ -1,7 +1,7 @@
-"""What an ONNX file asks of a runtime, read without one: a bundle's graphs are checked before native code sees them.
+"""Reads ONNX files without native code, so that a bundle's graphs can be checked before a runtime sees them.
 
 An ONNX file is one protobuf message: fields of a number, a wire type and a value. Only the fields in _SCHEMA are kept,
-with the numbers that onnx.proto gives them; the rest, weights above all, is stepped over and never read.
+with the numbers that onnx.proto gives them; the rest, weights above all, is skipped.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from pathlib import Path
 from edgeattn.errors import ResourceError
 from edgeattn.store import disk_errors
 
-OTHER_FOLDER = "point the environment variable TMPDIR to another folder"
+OTHER_FOLDER = "set the environment variable TMPDIR to another folder"
 # Exactly the names that `scratch` gives: a user's own folder that merely begins with "edgeattn-" is never removed.
 _NAME = re.compile(r"edgeattn-[a-z]+-[0-9]+-[a-z0-9_]{8}")
 _FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
@@ -68,14 +68,14 @@ def _create(parent: Path, purpose: str) -> tuple[Path, int]:
     """A new folder, and the descriptor that holds its lock."""
     while True:
         folder = Path(tempfile.mkdtemp(prefix=f"edgeattn-{purpose}-{os.getpid()}-", dir=parent))
-        # Until it is locked, another process may take it for a dead one's and remove it: then a new one is made.
+        # Before it is locked, another process may remove it as left by a dead one: then make a new one.
         with contextlib.suppress(FileNotFoundError):
             fd = os.open(folder, _FLAGS)
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 pass
-            except OSError:  # a file system without locks, on which nothing is swept either
+            except OSError:  # a file system without locks, where old folders are not removed either
                 return folder, fd
             else:
                 if folder.exists():

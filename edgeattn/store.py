@@ -1,4 +1,4 @@
-"""The content-addressed store of stages: the same inputs are never built twice.
+"""The content-addressed store of stages' artifacts: the same inputs are never built twice.
 
 <root>/objects/<key[:2]>/<key>/{artifact.json, files/...}    committed whole or not at all
 <root>/work/<key>/                                           survives a kill: a stage resumes from it
@@ -31,7 +31,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 _READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR)
 _PROBE_BYTES = 1 << 16
 _SAY_WAITING_AFTER_S = 1.0
-_OTHER_ROOT = "point the environment variable EDGEATTN_CACHE to another folder"
+_OTHER_ROOT = "set the environment variable EDGEATTN_CACHE to another folder"
 
 
 _Build = Callable[[Path, Path], dict[str, Any]]
@@ -39,7 +39,7 @@ _Build = Callable[[Path, Path], dict[str, Any]]
 
 @dataclass(frozen=True)
 class Artifact:
-    """What a stage made.
+    """The result of a stage.
 
     path: a folder, read-only for callers.
     digest: "sha256:<hex>" over relative file names, their digests, and meta.
@@ -107,7 +107,7 @@ def fsync(path: Path) -> None:
 
 @contextlib.contextmanager
 def locked(fd: int, what: str) -> Iterator[None]:
-    """Hold the exclusive lock of an open file or folder; says once when another process holds it for long."""
+    """Hold the exclusive lock of an open file or folder; logs once when another process holds it for long."""
     say_at = time.monotonic() + _SAY_WAITING_AFTER_S
     while True:
         try:
@@ -135,7 +135,7 @@ def disk_errors(root: Path, fix: str) -> Iterator[None]:
         raise
     except Exception as error:  # only to be raised again, explained
         number = error.errno if isinstance(error, OSError) else None
-        # torch, safetensors and numpy hide ENOSPC in errors of their own, so the disk itself is asked.
+        # torch, safetensors and numpy hide ENOSPC in errors of their own, so check the disk itself.
         if number in _FULL or (number is None and _is_full(root)):
             fact, remedy = f"the disk is full: {error}", f"free space, or {fix}"
         elif number in _READ_ONLY and isinstance(error, OSError) and _names(error, root):
@@ -213,7 +213,7 @@ class Store:
         entry = self._entry(key)
         work = self.root / "work" / key
         if not fresh and not work.exists():
-            # Without the lock, for a commit is atomic: so a read-only cache still gives what it holds.
+            # No lock is needed, because a commit is atomic; so entries of a read-only cache are still found.
             with contextlib.suppress(FileNotFoundError, _Damaged):
                 return _load(entry)
         with disk_errors(self.root, _OTHER_ROOT), self._lock(key, stage):
@@ -231,7 +231,7 @@ class Store:
     def _lock(self, key: str, stage: str) -> Iterator[None]:
         locks = self.root / "locks"
         locks.mkdir(parents=True, exist_ok=True)
-        # The file stays: removing it would let a third process lock a new one beside a waiting second.
+        # The file stays: after its removal a third process could lock a new one while a second waits for the old.
         fd = os.open(locks / f"{key}.lock", os.O_RDWR | os.O_CREAT, 0o666)
         try:
             with locked(fd, f"stage {stage}"):
@@ -254,7 +254,7 @@ class Store:
 
     def _built(self, entry: Path, work: Path, stage: str, build: _Build) -> Artifact:
         staging = entry.with_name(f".{entry.name}.tmp")  # beside its target, as a rename needs
-        _remove(staging)  # of a process that was killed
+        _remove(staging)  # left by a process that was killed
         out = staging / "files"
         try:
             # Inside, because the disk is no longer full once the staging folder is gone.

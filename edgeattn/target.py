@@ -17,17 +17,17 @@ _INSTALL = "install it in that version or a later one; `edgeattn doctor` shows w
 
 
 def require_here(device: DeviceProfile, *, where: str, fix: str) -> None:
-    """Raise DeviceError unless this machine is the device, so that no result of this one is labelled as its own.
+    """Raise DeviceError unless this machine is the device, so that results are never labelled as another device's.
 
     where, fix: the place of the device's name, and what to do instead.
     """
     # A profile that probes may state another processor, or have been read on another machine.
     if not device.probe or device.cpu != probe_cpu():
-        raise DeviceError(f"{device.name} is another device than this machine", where=where, fix=fix)
+        raise DeviceError(f"{device.name} is not this machine", where=where, fix=fix)
 
 
 def target_here(bundle: Bundle) -> DeviceProfile:
-    """The profile of the bundle's target, read here: one that probes has the processor of the machine that reads it.
+    """The profile of the bundle's target, read here: a profile that probes gets this machine's processor.
 
     Raises DeviceError where this machine is not the target, or has an older runtime than the profile allows;
     BundleError where the bundle has no profile.
@@ -48,7 +48,7 @@ def _profile(bundle: Bundle) -> DeviceProfile:
     if name in device_names():
         return load_device(name)
     try:
-        # As JSON, because the strict profile takes its lists from there.
+        # From JSON text, because strict validation takes lists for tuples only there.
         return DeviceProfile.model_validate_json(json.dumps(bundle.manifest.target))
     except ValidationError as error:
         first = error.errors()[0]

@@ -120,7 +120,7 @@ class _Child:
         )
 
     def exchange(self, message: dict[str, Any]) -> Any:
-        """Send one message and wait for its answer. The child is over when this raises."""
+        """Send one message and wait for its answer. The child has ended when this raises."""
         if self._ended:
             raise ToolError("the worker has ended already", where=self._where)
         try:
@@ -159,7 +159,7 @@ class _Child:
             ready = self._selector.select(min(remaining_s, 0.01 if hung_up else _DEATH_POLL_S))
             for key, _ in ready:
                 key.data()
-            # EOF alone does not tell: a grandchild may hold our descriptors open.
+            # EOF alone is no sign of death: a grandchild may hold the descriptors open.
             if (hung_up or not ready) and self._has_died():
                 raise self._death()
         line = bytes(self._received[:end])
@@ -169,7 +169,7 @@ class _Child:
     def _has_died(self) -> bool:
         if not os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
             return False
-        # It may have answered just before.
+        # It may have answered just before it died.
         return not any(key.fileobj is self._channel for key, _ in self._selector.select(0))
 
     def _read_channel(self) -> None:
@@ -231,7 +231,7 @@ class _Child:
         )
 
     def _raised(self, failure: dict[str, Any], peak: int | None) -> EdgeattnError:
-        """The parent's form of an exception that ended the child."""
+        """The exception that ended the child, as the parent raises it."""
         fact = failure["fact"]
         if "class" in failure:
             kind: type[EdgeattnError] = getattr(errors, failure["class"])

@@ -3,8 +3,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-# One thread a test process, set before torch and numpy start theirs: two workers with two OpenMP threads each on two
-# cores wait for one another at every barrier, and were measured 10 times slower than with one each.
+# One thread per test process, set before torch and numpy start theirs. On two cores, two workers with two OpenMP
+# threads each wait for one another at every barrier: measured 10 times slower than with one thread each.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import functools
@@ -19,7 +19,7 @@ from edgeattn import bundle
 
 @pytest.fixture(autouse=True)
 def _own_logging(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A command sets up logging for its process; a test gives it back as it was."""
+    """A command sets up logging for its process; after a test it is restored."""
     monkeypatch.delenv("EDGEATTN_DEBUG", raising=False)
     root = logging.getLogger()
     handlers, levels = list(root.handlers), {name: logger.level for name, logger in _loggers()}
@@ -36,7 +36,7 @@ def _loggers() -> list[tuple[str, logging.Logger]]:
 
 @pytest.fixture(scope="module")
 def one_operator_table() -> Iterator[None]:
-    """torch has the table of its ONNX operators made anew for every export, a fifth of the time of a small one."""
+    """torch rebuilds its table of ONNX operators for every export, a fifth of the time of a small export."""
     from torch.onnx._internal.exporter import _registration
 
     with pytest.MonkeyPatch.context() as patch:
@@ -85,7 +85,7 @@ def manifest() -> bundle.Manifest:
 @pytest.fixture
 def small_bundle(tmp_path: Path, manifest: bundle.Manifest) -> Path:
     """A bundle of a few hundred bytes, whose graphs and engines can be opened and not run."""
-    import tiny_bundle  # the tests that need no onnx go without it
+    import tiny_bundle  # imported here, so that tests without onnx do not need it
 
     from edgeattn.runtimes.onnxruntime import default_settings, write_engine
 

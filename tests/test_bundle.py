@@ -79,7 +79,7 @@ def test_publish_records_reports_in_the_copy_before_it_is_put_in_place(small_bun
     assert published.path == out
     assert Bundle.open(out).manifest == published.manifest
     assert "verify.json" in published.manifest.files
-    assert not (small_bundle / "verify.json").exists()  # what is copied, such as an entry of the store, stays as it is
+    assert not (small_bundle / "verify.json").exists()  # the source, such as an entry of the store, is unchanged
 
 
 def test_publish_leaves_the_old_bundle_when_a_report_fails(small_bundle, tmp_path):

@@ -1,4 +1,4 @@
-"""What the documents say is so: links lead somewhere, recipes load, commands exist, every key is explained."""
+"""The documents are true: links lead somewhere, recipes load, commands exist, every key is explained."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def keys(part: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldIn
     for name, field in part.model_fields.items():
         key = f"{prefix}{field.alias or name}"
         yield key, field
-        if key in ("data.eval", "distill.finetune"):  # said to have the same keys as the one before
+        if key in ("data.eval", "distill.finetune"):  # documented as having the same keys as the part before
             continue
         for inner in parts(field.annotation):
             yield from keys(inner, f"{key}[]." if key in ("attention", "reduce") else f"{key}.")
@@ -128,7 +128,7 @@ def test_every_key_of_a_recipe_is_explained_with_its_default() -> None:
 
 
 def values(field: FieldInfo) -> str:
-    """What an option may be, as docs/attention.md writes it: "4 to 512", "even, 2 to 65536", "`1d` or `2d`"."""
+    """The values of an option, as docs/attention.md writes them: "4 to 512", "even, 2 to 65536", "`1d` or `2d`"."""
     if get_origin(field.annotation) is Literal:
         *most, last = (f"`{choice}`" for choice in get_args(field.annotation))
         return f"{', '.join(most)} or {last}"
@@ -141,7 +141,7 @@ def values(field: FieldInfo) -> str:
 
 
 def option_rows() -> list[str]:
-    """A row an option of an attention variant, from the code."""
+    """One row per option of an attention variant, from the code."""
     return [
         f"| `{name}.{key}` | {values(field)} | {default(field)} | {field.description} |"
         for name in ATTENTION

@@ -25,7 +25,7 @@ def written(folder: Path, content: bytes) -> Path:
 
 
 def known(message):
-    """What is kept of a model, by our reading."""
+    """The kept fields of a model, as onnxfile reads them."""
     graph = message["graph"][0]
     return (
         last(message, "ir_version", 0),
@@ -36,7 +36,7 @@ def known(message):
 
 
 def expected(model):
-    """The same, by the onnx package's reading."""
+    """The same fields, as the onnx package reads them."""
     nodes, tensors = [], []
 
     def visit(message):

@@ -1,4 +1,4 @@
-"""The wheel: what it holds, what it asks for, and that its files are found where it is installed."""
+"""The wheel: its files, its requirements, and that an installed copy finds its files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A stage is built once, from the store afterwards, and again when anything that it rests on changes."""
+"""A stage is built once, comes from the store afterwards, and is built again when any of its inputs changes."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_second_run_comes_from_the_store(stage):
     [{"version": 2}, {"reads": {"steps": 4}}, {"inputs": ["sha256:0"]}, {"libraries": {"torch": "2.14"}}],
 )
 def test_whatever_a_stage_rests_on_is_in_its_key(stage, change):
-    """A version of a tool too."""
+    """The version of a tool is part of the key too."""
     before = stage()
     after = stage(**change)
     assert not after.cached
@@ -58,7 +58,7 @@ def test_whatever_a_stage_rests_on_is_in_its_key(stage, change):
 
 
 def test_an_input_counts_by_its_content(stage, tmp_path):
-    """The same content from another store, by another key, is the same input."""
+    """The same content from another store, under another key, is the same input."""
     other = Stage(Store(tmp_path / "other"))
     stage(inputs=[stage(reads=1)])
     assert stage(inputs=[other(reads=2)]).cached

@@ -11,7 +11,7 @@ from edgeattn.target import require_here, supported
 
 
 def device(**versions: str | None) -> DeviceProfile:
-    """A device with these runtimes: name -> the least version."""
+    """A device with these runtimes: name -> min_version."""
     runtimes = tuple(
         RuntimeSupport(name=name, min_version=version, opset=(17, 21), precisions=("fp32",))
         for name, version in versions.items()
@@ -54,7 +54,7 @@ def test_the_next_runtime_of_a_profile_serves_where_the_first_does_not(onnxrunti
 def test_another_device_is_not_this_machine():
     require_here(load_device("cpu"), where="--target", fix="")
     other = load_device("cpu").model_copy(update={"cpu": CpuFacts(model="Cortex-A76", cores=4)})
-    with pytest.raises(DeviceError, match="cpu is another device"):
+    with pytest.raises(DeviceError, match="cpu is not this machine"):
         require_here(other, where="bundle.json", fix="")
-    with pytest.raises(DeviceError, match="--target: board is another device than this machine\n  fix: go there"):
+    with pytest.raises(DeviceError, match="--target: board is not this machine\n  fix: go there"):
         require_here(device(onnxruntime=None), where="--target", fix="go there")

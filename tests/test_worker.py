@@ -1,4 +1,4 @@
-"""What happens in a worker stays there, except for its answer and its error."""
+"""Failures in a worker become errors of the parent."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MIB = 1024 * 1024
 
 
 def gone(pid: int) -> bool:
-    """Waits for a process to end. A zombie has ended: whoever inherited it has yet to notice."""
+    """Waits for a process to end. A zombie has ended, only its parent has not reaped it yet."""
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
         try:

@@ -129,7 +129,7 @@ def small_graph(name: str) -> bytes:
 
 
 def sign(path: Path) -> None:
-    """Write the digests of a bundle's files again, as someone does who has changed one of them."""
+    """Rewrite the digests of a bundle's files, as an attacker does after changing one."""
     document = json.loads((path / "bundle.json").read_text())
     for name in document["files"]:
         if (path / name).exists():
@@ -173,7 +173,7 @@ def make(
 ) -> Bundle:
     """Write the bundle into `path`.
 
-    efficient: the graph that is shipped, while the golden arrays stay those of the right one.
+    efficient: the shipped graph; the golden arrays stay those of the correct one.
     target: the device profile. tune: build the engines as a compile does, which takes seconds.
     """
     path.mkdir(parents=True)

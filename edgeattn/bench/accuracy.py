@@ -1,6 +1,6 @@
-"""`edgeattn verify`: are the outputs of the shipped engine still right on this machine?
+"""`edgeattn verify`: checks that the outputs of the shipped engine are still right on this machine.
 
-The golden samples show that it is the same function, the task's metrics that it is as good as promised.
+The golden samples show that it computes the same function, the task's metrics that it keeps the accuracy floor.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ SCHEMA_VERSION = 1
 
 
 def check(bundle: Bundle, *, threads: int | None = None) -> dict[str, Any]:
-    """The verify document. An engine that fails raises nothing: see "passed". Nothing is recorded.
+    """The verify document. A failed check is reported in "passed" and not raised; nothing is recorded.
 
     {schema, created_utc, passed, reasons: [text], precision, runtime, machine,
      golden: {output: {student: drift, teacher: drift, least_cosine, passed}},
      metrics: {name: {value, teacher, floor, passed}}}
 
-    A value that cannot be computed is None. Only the metric that the recipe accepts by has a floor; the others' floor
-    and `passed` are None.
+    A value that cannot be computed is None. Only the recipe's accept metric has a floor; for the others,
+    floor and passed are None.
     """
     manifest = bundle.manifest
     target_here(bundle)
@@ -122,20 +122,20 @@ def _metrics(
                 reasons.append(f"{metric.name} is {shown(value)}, its floor is {shown(floor)}")
         document[metric.name] = {"value": value, "teacher": reference, "floor": floor, "passed": passed}
     if task.accept_metric not in document:
-        reasons.append(f"{task.accept_metric}, which the bundle is accepted by, is not a metric of its task")
+        reasons.append(f"accept_metric {task.accept_metric} is not a metric of the bundle's task")
     return document
 
 
 def known(value: float | None) -> float | None:
-    """`value`, or None where it is not a number."""
+    """`value`, or None where it is not finite."""
     return None if value is None or not math.isfinite(value) else value
 
 
 def floor_of(teacher: float | None, share: float, higher_is_better: bool) -> float | None:
-    """The least value that keeps `share` of the teacher's; None where the teacher has none."""
+    """The worst value that keeps `share` of the teacher's value; None where the teacher has none."""
     if teacher is None:
         return None
-    # A negative teacher's share would lie above it, so the room is taken from its size.
+    # A share of a negative value lies above that value, so the margin is a share of its magnitude.
     room = abs(teacher) * (1 - share) if higher_is_better else abs(teacher) * (1 / share - 1)
     return teacher - room if higher_is_better else teacher + room
 
@@ -143,10 +143,10 @@ def floor_of(teacher: float | None, share: float, higher_is_better: bool) -> flo
 def holds(value: float | None, floor: float | None, higher_is_better: bool) -> bool:
     """Whether `value` keeps the floor."""
     if value is None or floor is None:
-        return False  # a metric that vanished is a failure
+        return False  # a missing metric is a failure
     return value >= floor if higher_is_better else value <= floor
 
 
 def shown(value: float | None) -> str:
-    """A metric for a reader."""
+    """A metric as text."""
     return "n/a" if value is None else f"{value:.4f}"

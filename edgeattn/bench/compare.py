@@ -1,4 +1,4 @@
-"""A quick, interleaved timing of several engines, by which settings and precisions are chosen."""
+"""A quick, interleaved timing of several engines, to choose settings and precisions by."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def quick_compare(
     warm_s: float = 0.3,
     seed: int = 0,
 ) -> dict[str, list[float]]:
-    """Milliseconds of one inference for each candidate, the median of a block per round, in `rounds` rounds.
+    """Milliseconds of one inference: candidate -> [rounds], each the median of one block.
 
     candidates: name -> (engine folder, folder that the engine's graph path starts from).
-    feeds: inputs that rotate, the same for all or each candidate's own.
-    Each candidate has its own process; all are asked once a round in random order, so item i of one list was
-    measured within seconds of item i of another and their ratio is meaningful. One process per candidate
-    makes this good enough to choose by, not to publish.
+    feeds: inputs that are used in rotation, the same for all candidates or a list for each.
+    Each candidate has its own process. Each round times all of them in random order, so item i of one list was
+    measured within seconds of item i of another and their ratio is meaningful. With only one process per candidate,
+    the result is good enough to choose by, not to publish.
     """
     order = list(candidates)
     shuffle = random.Random(seed)

@@ -16,12 +16,12 @@ from edgeattn.errors import BundleError, VerificationError
 from edgeattn.jsonfile import COPY_AGAIN
 from edgeattn.metrics import row_cosines
 
-# The least cosine between an output and its golden one, by precision. fp32 differs by the order of its sums
-# only. Dynamic int8 was measured at 0.98 to 0.99; whether that is good enough is decided by the task's metric, and this
-# only tells the same function with rounding from another function.
+# The least cosine between an output and its golden output, by precision. fp32 differs only in the order of its sums.
+# Dynamic int8 was measured at 0.98 to 0.99. The task's metric decides whether that is good enough; this limit only
+# detects an engine that computes another function.
 LEAST_COSINE = {"fp32": 0.9999, "fp16": 0.999}
 LEAST_COSINE_QUANTIZED = 0.9
-REPEAT_TOLERANCE = 1e-4  # relative; threads may add up in another order
+REPEAT_TOLERANCE = 1e-4  # relative; threads may sum in another order
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,8 @@ def least_cosine(precision: str) -> float:
 def drifts(outputs: Sequence[Arrays], samples: Mapping[str, Array], against: str) -> dict[str, Drift]:
     """Each output's drift from "<against>.<output>" of samples.npz, where that exists.
 
-    outputs: of the golden samples in order. One without padding is compared over its own length. Raises BundleError
-    without any golden array.
+    outputs: for the golden samples, in order. An output shorter than the padded golden one is compared over its own
+    length. Raises BundleError when there is no golden array.
     """
     found = {
         name: _drift([output[name] for output in outputs], samples[f"{against}.{name}"], against)
@@ -88,7 +88,7 @@ def _drift(outputs: Sequence[Array], golden: Array, against: str) -> Drift:
 
 
 def require_golden(found: Mapping[str, Drift], precision: str, engine: str) -> None:
-    """Raise VerificationError when an output is not the golden one."""
+    """Raise VerificationError when an output differs from its golden output."""
     floor = least_cosine(precision)
     for name, drift in found.items():
         if drift.non_finite:
@@ -99,8 +99,8 @@ def require_golden(found: Mapping[str, Drift], precision: str, engine: str) -> N
             )
         if drift.min_cosine is None or drift.min_cosine < floor:
             raise VerificationError(
-                f"output {name!r} is not that of the {drift.against}: the cosine on the worst golden sample "
-                f"is {drift.min_cosine:.4f}, {floor} is the least for {precision}",
+                f"output {name!r} differs from the {drift.against}'s: the cosine on the worst golden sample "
+                f"is {drift.min_cosine:.4f}, {floor} is required for {precision}",
                 where=engine,
                 fix="its timing means nothing; compile the bundle again",
             )
@@ -113,7 +113,7 @@ def repeats(feeds: Sequence[Arrays]) -> list[Arrays]:
 
 def require_fresh(feeds: Sequence[Arrays], outputs: Sequence[Arrays], engine: str) -> None:
     """Raise VerificationError when the outputs of `repeats` show a cache or state: another input must change
-    the output, and the same input must give the same one. Outputs that are not finite are refused too.
+    the output, and the same input must repeat it. Outputs that are not finite are refused too.
     """
     first, other, again = outputs
     for name in first:

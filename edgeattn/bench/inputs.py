@@ -1,4 +1,4 @@
-"""Inputs of the timed engines: real samples from eval.npz at the asked length, different from call to call."""
+"""Inputs of the timed engines: real samples from eval.npz at the requested length, different for each call."""
 
 from __future__ import annotations
 
@@ -63,9 +63,9 @@ def sample_arrays(inputs: Sequence[Spec], arrays: Mapping[str, Array]) -> Arrays
 
 
 def one_by_one(inputs: Sequence[Spec], arrays: Mapping[str, Array], batch_size: int = 1) -> Iterator[Arrays]:
-    """The samples in order, `batch_size` at a time, without the padding that all of a batch share.
+    """The samples in order, `batch_size` at a time, without the padding that a whole batch shares.
 
-    Without padding, as the shipped engine will be used; eval.npz pads to its longest sample.
+    The shipped engine will run without padding; eval.npz pads to its longest sample.
     """
     samples = sample_arrays(inputs, arrays)
     count = len(samples[inputs[0].name])
@@ -100,9 +100,8 @@ def bench_feeds(
 ) -> list[Arrays]:
     """`count` different feeds, which the timing rotates through.
 
-    With a "sequence" input, the valid tokens of one sample after the other are strung together to exactly
-    `length` tokens and all of them are attended to; other models get the samples themselves and `length` is
-    None.
+    With a "sequence" input, the valid tokens of successive samples are concatenated to exactly `length` tokens, all
+    attended to; other models get the samples themselves, and `length` is None.
     """
     if batch_size * (length or 1) > MOST_TOKENS:
         raise InputError(

@@ -29,14 +29,14 @@ from edgeattn.worker import Process
 
 TIMEOUT_S = 1800.0  # for one request; the longest is a warm-up of 60 s, whose last inference may be slow
 PAUSE_S = 0.05  # ONNX Runtime's threads spin for a while after a run, which would slow the next leg
-MOST = 10_000  # inferences of one block: more of a tiny model fill memory and bench.json, and tell nothing new
-# A latency must be this many ticks of the clock, or its percentiles are the clock's.
+MOST = 10_000  # inferences per block: a tiny model's would fill memory and bench.json, and show nothing new
+# Below this many ticks of the clock, a latency's percentiles are those of the clock.
 MIN_TICKS = 50
 
 
 @dataclass(frozen=True)
 class Engine:
-    """An engine folder in a bundle, and what runs it."""
+    """An engine folder in a bundle, and how to run it."""
 
     root: Path
     folder: Path
@@ -84,15 +84,15 @@ class Leg:
     def measure(
         self, *, seconds: float, at_least: int = 1, limit_s: float | None = None, at_most: int = MOST
     ) -> list[int]:
-        """Nanoseconds of single inferences, after an untimed one: for `seconds`, and at least `at_least` of them.
+        """Nanoseconds of single inferences, after an untimed one: for `seconds`, and at least `at_least` inferences.
 
-        It ends early after `at_most`, and after three once limit_s have passed.
+        Ends early after `at_most` inferences, or after three once limit_s have passed.
         """
         found = self._ask("measure", seconds=seconds, at_least=at_least, limit_s=limit_s or seconds, at_most=at_most)
         return list(found["ns"])
 
     def peak_bytes(self) -> int | None:
-        """Peak resident set of the process until now; None where the system does not tell."""
+        """Peak resident set of the process until now; None where the system does not report it."""
         return self._ask("peak")["bytes"]  # type: ignore[no-any-return]
 
     def answer(self, feeds: Sequence[Arrays]) -> list[Arrays]:
@@ -108,13 +108,13 @@ class Leg:
 
 
 class Turns:
-    """Remembers which leg ran last, so that the next one starts only when its threads have gone to sleep."""
+    """Remembers which leg ran last, so that another leg starts only once that one's threads sleep."""
 
     def __init__(self) -> None:
         self._last: Leg | None = None
 
     def give(self, leg: Leg) -> Leg:
-        """`leg`, after a pause if another ran before it."""
+        """`leg`, after a pause if another leg ran last."""
         if self._last is not leg:
             time.sleep(PAUSE_S)
         self._last = leg
@@ -191,7 +191,7 @@ class Answers:
         buffers: dict[tuple[Any, ...], Arrays] = {}
         outputs = []
         for feed in load_feeds(Path(feeds)):
-            # Feeds of one shape go through the same memory, to find out an engine that remembers addresses.
+            # Feeds of one shape share one buffer, to expose an engine that caches by address.
             shape = tuple((name, array.shape, array.dtype.str) for name, array in feed.items())
             buffer = buffers.setdefault(shape, {name: np.empty_like(array) for name, array in feed.items()})
             for name, array in feed.items():

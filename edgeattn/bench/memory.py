@@ -1,4 +1,4 @@
-"""Memory and disk that an engine takes: the peak of a process that only loads and runs it, and its bytes on disk."""
+"""Memory and disk use of an engine: the peak of a process that only loads and runs it, and its bytes on disk."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class _Sized(Protocol):
 def peak_memory_bytes(engine: Engine, feeds: Path) -> int | None:
     """Peak resident set of a fresh process that loads and runs the engine, less the same process without it.
 
-    That process has Python, the runtime's library and the feeds. None where the system does not tell.
+    Without the engine, it holds Python, the runtime's library and the feeds. None where the system does not report it.
     """
     with Leg("without an engine", engine, feeds, quiet=True) as leg:
         without = leg.peak_bytes()

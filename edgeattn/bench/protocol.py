@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 START_S = 1.0  # for a process to start and load an engine
-MEMORY_PROCESSES = 4  # for each length: with and without the engine, of both sides
+MEMORY_PROCESSES = 4  # per length: with and without the engine, for dense and efficient
 
 
 @dataclass(frozen=True)
@@ -19,14 +19,14 @@ class Protocol:
     warm_max_s: float = 60.0  # after that the process is recorded as not steady
     blocks: int = 4  # dense and efficient take turns this often within a pair
     block_s: float = 1.0
-    samples: int = 64  # inferences that a process times at least (the floor of a p90) ...
+    samples: int = 64  # the fewest inferences that a process times (the floor of a p90) ...
     measure_max_s: float = 30.0  # ... unless that takes longer than this
     energy_s: float = 10.0
-    feeds: int = 8  # different inputs that rotate
+    feeds: int = 8  # different inputs, used in rotation
     seed: int = 0
 
     def seconds(self, lengths: int, pairs: int) -> tuple[float, float]:
-        """The least and the most that a session takes: where every process is steady at once, and where none is."""
+        """The least and the most seconds of a session: every process is steady at once, or none ever is."""
 
         def session(warm_s: float, timed_s: float) -> float:
             processes = 2 * pairs

@@ -59,12 +59,12 @@ def run(
     protocol: Protocol | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Time the bundle's engines on this machine; the bench document, recorded in the bundle as bench.json.
+    """Time the bundle's engines on this machine. Returns the bench document, also recorded as bench.json in the bundle.
 
     Its "raw" holds the nanosecond series: see `edgeattn.bench.raw`.
     lengths: tokens; the bundle's own when None. pairs: of fresh processes; the bundle's own when None.
     threads: the usable cores when None. protocol: the full one when None.
-    Raises VerificationError when a timed engine's outputs are not the golden ones; InputError for lengths
+    Raises VerificationError when a timed engine's outputs differ from the golden ones; InputError for lengths
     that a model without a sequence input cannot have; DeviceError when this machine is not the bundle's target;
     ResourceError, before timing, when the bundle cannot be written.
     """
@@ -75,7 +75,7 @@ def run(
         raise ResourceError(
             "the results cannot be recorded: the folder is read-only",
             where=str(bundle.path),
-            fix="copy the bundle to where you may write",
+            fix="copy the bundle to a writable folder",
         )
     wanted: Sequence[int | None] = tuple(dict.fromkeys(lengths or manifest.bench.lengths or (None,)))
     session = _Session(
@@ -87,7 +87,7 @@ def run(
         total=len(wanted) * (pairs or manifest.bench.pairs),
         profile=target_here(bundle),
     )
-    machine = machine_facts()  # before this session itself puts a load on it
+    machine = machine_facts()  # before this session loads it
     with scratch("bench") as folder:
         cells = [session.cell(length, folder / f"feeds{i}.npz") for i, length in enumerate(wanted)]
     document = {
@@ -203,7 +203,7 @@ class _Session:
                         at_least=ceil(protocol.samples / protocol.blocks),
                         limit_s=protocol.measure_max_s / protocol.blocks,
                     )
-            if check is not None:  # once a cell, in the processes that were just timed
+            if check is not None:  # once per cell, in the processes that were just timed
                 for side in order:
                     check(side, turns.give(legs[side]))
                     sides[side].energy = self._energy(turns.give(legs[side]))

@@ -14,7 +14,7 @@ FLOORS = {50: 1, 90: 64, 99: 662}
 
 
 def percentile(series: ArrayLike, percent: int) -> float | None:
-    """The `percent`-th percentile of a series, None when the series is under its floor."""
+    """The `percent`-th percentile of a series, None when the series has fewer samples than the floor."""
     values = np.asarray(series, dtype=np.float64)
     return float(np.percentile(values, percent)) if len(values) >= FLOORS[percent] else None
 
@@ -23,7 +23,7 @@ def percentile(series: ArrayLike, percent: int) -> float | None:
 class Estimate:
     """A Hodges-Lehmann estimate with its exact Wilcoxon signed-rank interval.
 
-    confidence: what the interval really covers, such as 0.96875 with 6 pairs; None without an interval.
+    confidence: the actual coverage of the interval, such as 0.96875 with 6 pairs; None without an interval.
     """
 
     value: float
@@ -33,7 +33,7 @@ class Estimate:
 
 
 def walsh_averages(differences: ArrayLike) -> NDArray[np.float64]:
-    """The sorted averages of all pairs, each with itself too. [n] -> [n (n + 1) / 2]."""
+    """The sorted averages of all pairs, including each value with itself. [n] -> [n (n + 1) / 2]."""
     d = np.asarray(differences, dtype=np.float64)
     i, j = np.triu_indices(len(d))
     return np.sort((d[i] + d[j]) / 2)

@@ -21,7 +21,7 @@ from edgeattn.cli.console import common_options, emit, lengths_of
 @click.option(
     "--quick",
     is_flag=True,
-    help="Warm up and time each process for seconds, not up to minutes; the start says how long it takes.",
+    help="Warm up and time each process for seconds, not up to minutes; the first line says how long it takes.",
 )
 @common_options
 def command(

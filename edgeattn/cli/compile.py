@@ -17,20 +17,20 @@ from edgeattn.cli.console import common_options, emit
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Where the bundle goes; bundles/NAME-TARGET by default.",
+    help="Folder of the bundle; bundles/NAME-TARGET by default.",
 )
 @click.option("--resume/--fresh", default=True, help="Take finished stages from the store, or run every stage again.")
 @click.option(
     "--root",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="The folder that file names in the recipe are relative to; the recipe's own by default.",
+    help="Folder that file names in the recipe are relative to; the recipe's own by default.",
 )
 @common_options
 def command(recipe: str, target: str, out: Path | None, resume: bool, root: Path | None, as_json: bool) -> None:
     """Make a bundle from RECIPE, a .yaml file or a name that `edgeattn recipes` lists.
 
-    Swaps the attention, distils, exports, quantizes, checks and times, and leaves a folder that runs on the
-    target. Stages that were done before come from the store; a run that was killed goes on where it stopped.
+    Swaps the attention, distills, exports, quantizes, checks and times, and leaves a folder that runs on the
+    target. Finished stages come from the store; a killed run continues where it stopped.
     It needs the host half: see `edgeattn doctor`.
     """
     import os

@@ -18,7 +18,7 @@ from edgeattn.errors import InputError, ResourceError
 F = TypeVar("F", bound=Callable[..., Any])
 _JSON = "edgeattn.json"
 
-# Libraries that say much that a user of ours can do nothing about.
+# Libraries that log much that a user of edgeattn can do nothing about.
 _CHATTY = (
     "accelerate",
     "datasets",
@@ -49,7 +49,7 @@ _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u20
 
 
 def plain(text: str, *, lines: bool = False) -> str:
-    """`text`, which may come from a recipe or a device, without what could steer a terminal.
+    """`text`, which may come from a recipe or a device, without what could control a terminal.
 
     Escape sequences and control characters are removed; line breaks become spaces unless `lines`.
     """
@@ -68,7 +68,7 @@ class Group(click.Group):
             from edgeattn.registry import did_you_mean
 
             fix = did_you_mean(args[0], names)
-            if "show" in names:  # `edgeattn recipes NAME` is what one tries first
+            if "show" in names:  # many users try `edgeattn recipes NAME` first
                 fix = f"{fix}; to show one: `{ctx.command_path} show NAME`"
             raise InputError(f"unknown command {args[0]!r}", where=ctx.command_path if ctx.parent else None, fix=fix)
         return super().resolve_command(ctx, args)
@@ -77,7 +77,7 @@ class Group(click.Group):
 def emit(document: Any, as_json: bool, human: Callable[[], None]) -> None:
     """The result of a command on stdout: `document` as JSON, or what `human` prints.
 
-    Raises ResourceError where stdout cannot take it, such as a file on a full disk.
+    Raises ResourceError where stdout cannot be written, such as a file on a full disk.
     """
     try:
         if as_json:
@@ -86,7 +86,7 @@ def emit(document: Any, as_json: bool, human: Callable[[], None]) -> None:
             human()
         sys.stdout.flush()
     except OSError as error:
-        # A closed pipe is for `run`; an error with a file's name comes from a file that `human` reads.
+        # `run` handles a closed pipe; an error with a file's name comes from a file that `human` reads.
         if isinstance(error, BrokenPipeError) or error.filename is not None:
             raise
         raise ResourceError(
@@ -150,7 +150,7 @@ def common_options(command: F) -> F:
 
 
 class _ToStderr(logging.Handler):
-    """Writes to what stderr is at the time of the message: a progress bar or test may replace it."""
+    """Writes to the current sys.stderr, which a progress bar or a test may replace."""
 
     def emit(self, record: logging.LogRecord) -> None:
         click.echo(plain(self.format(record), lines=True), err=True)
@@ -163,7 +163,7 @@ def set_up_logging(verbose: bool) -> None:
         root.removeHandler(handler)
     handler = _ToStderr()
     handler.setFormatter(logging.Formatter("%(name)s: %(message)s" if verbose else "%(message)s"))
-    if not verbose:  # the root logger's own: ONNX Runtime's quantization advises through it
+    if not verbose:  # the root logger itself, which ONNX Runtime's quantization logs its advice to
         handler.addFilter(lambda record: record.name != "root" or record.levelno >= logging.ERROR)
     root.addHandler(handler)
     logging.getLogger("edgeattn").setLevel(logging.DEBUG if verbose else logging.INFO)

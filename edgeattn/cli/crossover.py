@@ -24,11 +24,9 @@ def _names(_context: click.Context, _parameter: click.Parameter, value: str | No
 @click.option(
     "--lengths", callback=lengths_of, default=_LENGTHS, show_default=True, metavar="N,N", help="Tokens of a sequence."
 )
-@click.option("--variants", callback=_names, metavar="NAME,NAME", help="All that have the mode by default.")
-@click.option(
-    "--options", metavar="VARIANT.OPTION=VALUE,...", help="Such as sliding_window.window=256; defaults elsewhere."
-)
-@click.option("--causal", is_flag=True, help="As in a decoder: a token sees itself and what came before it.")
+@click.option("--variants", callback=_names, metavar="NAME,NAME", help="By default all that support the mode.")
+@click.option("--options", metavar="VARIANT.OPTION=VALUE,...", help="Such as sliding_window.window=256.")
+@click.option("--causal", is_flag=True, help="As in a decoder: a token attends to itself and earlier tokens.")
 @click.option(
     "--key-mask/--no-key-mask", default=True, show_default=True, help="With the padding mask that text models have."
 )
@@ -74,7 +72,7 @@ def command(
     require_here(device, where="--target", fix="run `edgeattn crossover --target cpu` on that device")
     supported(device)
     if out is not None:
-        # Before minutes of measuring, to find a missing library or a folder that cannot be made.
+        # Before minutes of measuring: finds a missing library, or a folder that cannot be made.
         from edgeattn.crossover.record import record
 
         out.mkdir(parents=True, exist_ok=True)

@@ -34,7 +34,7 @@ def command(ctx: click.Context, as_json: bool) -> None:
     """Say what this machine has and what it lacks.
 
     Lists what is installed and whether edgeattn was tested with it, the machine, its energy meters and the
-    cache. Exits with 0 if the device half is whole, else with 4.
+    cache. Exits with 0 if the device half is complete, else with 4.
     """
     from edgeattn.cli.installed import groups
     from edgeattn.errors import DeviceError
@@ -45,7 +45,7 @@ def command(ctx: click.Context, as_json: bool) -> None:
         "edgeattn": __version__,
         "device_half": whole,
         "parts": [_part(found[extra], whole) for extra in _GIVES if extra in found],
-        # Read with packages of the device half, so not without them.
+        # These need the packages of the device half.
         "machine": _machine() if whole else None,
         "meters": _meters() if whole else None,
         "cache": _cache() if whole else None,
@@ -112,7 +112,7 @@ def _print(document: dict[str, Any]) -> None:
         line()
         line(f"{part['extra']}: {part['gives']}" if part["extra"] else part["gives"])
         for package in part["packages"]:
-            if (package["name"], package["tested"]) in said:  # of a part that this one includes
+            if (package["name"], package["tested"]) in said:  # listed with a part that this one includes
                 continue
             said.add((package["name"], package["tested"]))
             installed, tested = package["installed"] or "-", package["tested"] or "any"
@@ -121,7 +121,7 @@ def _print(document: dict[str, Any]) -> None:
             line(f"  to get it: {part['install']}")
     if document["machine"] is None:
         line()
-        line("The machine itself is looked at when the device half is whole.")
+        line("Facts about this machine need the complete device half.")
         return
     line()
     line("this machine")

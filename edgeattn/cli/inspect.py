@@ -13,8 +13,8 @@ from edgeattn.errors import InputError
 
 @click.command("inspect")
 @click.argument("model")
-@click.option("--revision", metavar="NAME", help="Of a hub model: commit, tag or branch.")
-@click.option("--length", type=click.IntRange(1, 1_000_000), metavar="N", help="Tokens that FLOPs are counted for.")
+@click.option("--revision", metavar="NAME", help="Commit, tag or branch of a hub model.")
+@click.option("--length", type=click.IntRange(1, 1_000_000), metavar="N", help="Tokens to count FLOPs for.")
 @common_options
 def command(model: str, revision: str | None, length: int | None, as_json: bool) -> None:
     """List the attention layers of MODEL, what they cost, and which variants each can have.

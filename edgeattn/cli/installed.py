@@ -1,4 +1,4 @@
-"""Which of edgeattn's requirements are installed, from package metadata alone: none of them but packaging is imported.
+"""Which of edgeattn's requirements are installed, from package metadata alone: only packaging is imported.
 
 So it also works where the rest of the device half is missing.
 """
@@ -52,12 +52,12 @@ class Group:
 
     @property
     def whole(self) -> bool:
-        """Whether nothing of it is missing or outside its tested range."""
+        """Whether no package is missing or outside its tested range."""
         return all(package.status in ("ok", "unknown") for package in self.packages)
 
     @property
     def install(self) -> str:
-        """The command that brings it."""
+        """The command that installs it."""
         return how_to_install(self.extra)
 
 

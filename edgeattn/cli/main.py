@@ -1,4 +1,4 @@
-"""The `edgeattn` command: a table of commands, imported when they are called, and how errors leave it."""
+"""The `edgeattn` command: a table of commands, imported when they are called, and the handling of errors."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ COMMANDS = {
     "compile": ("edgeattn.cli.compile:command", "Make a bundle from a recipe, for a target device."),
     "verify": ("edgeattn.cli.verify:command", "Check a bundle's engine against its teacher."),
     "bench": ("edgeattn.cli.bench:command", "Measure a bundle's efficient and dense engines side by side."),
-    "crossover": ("edgeattn.cli.crossover:command", "Measure from which length on each attention pays here."),
+    "crossover": ("edgeattn.cli.crossover:command", "Measure the length from which each attention pays here."),
     "inspect": ("edgeattn.cli.inspect:command", "List a model's attention layers and what can replace them."),
-    "recipes": ("edgeattn.cli.recipes:command", "List, show, check and begin recipes."),
+    "recipes": ("edgeattn.cli.recipes:command", "List, show, check and create recipes."),
     "devices": ("edgeattn.cli.devices:command", "List and show device profiles."),
     "doctor": ("edgeattn.cli.doctor:command", "Say what this machine has and what it lacks."),
 }
@@ -81,7 +81,7 @@ def cli() -> None:
     Give edgeattn a recipe and a device; it returns a bundle that runs there, with the evidence that it is
     faster, smaller or cheaper and still right.
 
-    Begin with `edgeattn recipes`, then `edgeattn compile RECIPE`, `edgeattn verify BUNDLE` and
+    Start with `edgeattn recipes`, then `edgeattn compile RECIPE`, `edgeattn verify BUNDLE` and
     `edgeattn bench BUNDLE`.
     """
 
@@ -93,7 +93,7 @@ def main() -> NoReturn:
 
 def run(args: Sequence[str]) -> int:
     """Run one command line and return its exit code; an error is printed, never raised."""
-    # Looked for here and not in what click parsed: an error may come before click has parsed anything.
+    # Searched here and not in click's result: an error may come before click has parsed anything.
     as_json = "--json" in args
     verbose = "-v" in args or "--verbose" in args
     set_up_logging(verbose)
@@ -101,7 +101,7 @@ def run(args: Sequence[str]) -> int:
         code = _invoke(args)
         sys.stdout.flush()  # a full disk is an error of this command, not of Python's own flush at exit
         return code
-    except BrokenPipeError:  # the reader of the output, such as `head`, has seen enough
+    except BrokenPipeError:  # the reader of the output, such as `head`, has stopped reading
         _discard(sys.stdout)
         _discard(sys.stderr)
         return _CLOSED_PIPE
@@ -122,17 +122,17 @@ def _invoke(args: Sequence[str]) -> int:
 
 
 def _discard(stream: TextIO) -> None:
-    """Send what a stream still holds, and all that follows, nowhere: Python flushes it once more at exit."""
+    """Discard what a stream still holds and all later output: Python flushes it once more at exit."""
     with contextlib.suppress(OSError):  # a stream without a descriptor of its own
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _explain(raised: BaseException) -> tuple[EdgeattnError, int]:
-    """What to say of anything that a command raised, and the exit code."""
+    """The error to print for anything that a command raised, and the exit code."""
     if isinstance(raised, EdgeattnError):
         return raised, raised.exit_code
     if isinstance(raised, (KeyboardInterrupt, click.Abort)):
-        return EdgeattnError("interrupted", fix="run the same command again to go on"), _INTERRUPTED
+        return EdgeattnError("interrupted", fix="run the same command again to continue"), _INTERRUPTED
     if isinstance(raised, click.ClickException):
         context = getattr(raised, "ctx", None)
         fix = f"see `{context.command_path} --help`" if context else None
@@ -161,7 +161,7 @@ def _report(error: EdgeattnError, code: int, as_json: bool, trace: str) -> None:
             except OSError:
                 _discard(sys.stdout)
         click.echo(plain(f"error: {error}", lines=True), err=True)
-    except OSError:  # nobody reads stderr either: the exit code has to do
+    except OSError:  # stderr is closed too: only the exit code is left
         _discard(sys.stderr)
 
 

@@ -45,7 +45,7 @@ def show(name: str, as_json: bool) -> None:
     emit(document, as_json, lambda: click.echo(plain(text, lines=True), nl=False))
 
 
-@command.command("check", short_help="Say whether a recipe can be compiled.")
+@command.command("check", short_help="Check whether a recipe can be compiled.")
 @click.argument("recipe")
 @click.option(
     "--target", default="cpu", show_default=True, metavar="NAME", help="A device that `edgeattn devices` lists."
@@ -53,11 +53,11 @@ def show(name: str, as_json: bool) -> None:
 @click.option(
     "--root",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="The folder that file names in the recipe start from; the recipe's own by default.",
+    help="Folder that file names in the recipe are relative to; the recipe's own by default.",
 )
 @common_options
 def check(recipe: str, target: str, root: Path | None, as_json: bool) -> None:
-    """Say whether RECIPE (a file, or a shipped recipe's name) can be compiled for a target; nothing is written.
+    """Check whether RECIPE (a file, or a shipped recipe's name) can be compiled for a target; nothing is written.
 
     Lists every mistake in the recipe, its data and its model with line and remedy, as `edgeattn compile` does before
     it begins. Nothing is downloaded; what could not be checked is listed. With --json, prints the recipe with all its
@@ -67,7 +67,7 @@ def check(recipe: str, target: str, root: Path | None, as_json: bool) -> None:
     from edgeattn.recipe.reader import load_recipe, to_document
 
     device, loaded = load_device(target), load_recipe(recipe, root=root)
-    from edgeattn.preflight import preflight  # after the reader, whose errors need none of its libraries
+    from edgeattn.preflight import preflight  # after the reader, whose errors do not need its libraries
 
     facts = preflight(loaded.recipe, loaded.root, loaded.positions, device)
     document = {
@@ -92,13 +92,13 @@ def schema(as_json: bool) -> None:
     emit(document, as_json, lambda: click.echo(json.dumps(document, indent=2)))
 
 
-@command.command("new", short_help="Write a commented recipe to begin with.")
+@command.command("new", short_help="Write a commented recipe to start from.")
 @click.argument("file", default="recipe.yaml")
 @click.option("--task", type=click.Choice(_TASKS), default=_TASKS[0], show_default=True, help="What the model does.")
 @click.option("--force", is_flag=True, help="Overwrite FILE.")
 @common_options
 def new(file: str, task: str, force: bool, as_json: bool) -> None:
-    """Write a commented recipe to begin with to FILE (recipe.yaml when absent, - for stdout)."""
+    """Write a commented starter recipe to FILE (recipe.yaml by default, - for stdout)."""
     from edgeattn.errors import InputError
 
     package = Path(edgeattn.__file__).parent

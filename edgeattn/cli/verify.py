@@ -1,4 +1,4 @@
-"""`edgeattn verify`: is the shipped engine, on this machine, still right?"""
+"""`edgeattn verify`: checks that the shipped engine is still right on this machine."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def command(bundle: Path, threads: int | None, as_json: bool) -> None:
     emit(document, as_json, lambda: show_verify(document))
     if not document["passed"]:
         if as_json:
-            raise click.exceptions.Exit(VerificationError.exit_code)  # the one document on stdout has said why
+            raise click.exceptions.Exit(VerificationError.exit_code)  # the document on stdout says why
         raise VerificationError(
             "the bundle failed verification: " + "; ".join(document["reasons"]),
             where=str(bundle),

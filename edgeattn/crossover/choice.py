@@ -13,13 +13,13 @@ from edgeattn.attention.variant import VariantOptions
 from edgeattn.errors import InputError
 from edgeattn.registry import did_you_mean
 
-DENSE = "dense"  # what the others are compared with
+DENSE = "dense"  # the baseline
 
 
 def choose(names: Sequence[str] | None, options: str | None, *, causal: bool) -> dict[str, VariantOptions]:
     """name -> checked options, in the order of the registry.
 
-    names: all variants that have the mode when None. options: "hedgehog.feature_dim=16,sliding_window.window=256".
+    names: all variants that support the mode when None. options: "hedgehog.feature_dim=16,sliding_window.window=256".
     Raises InputError with the nearest name.
     """
     fitting = [name for name in ATTENTION if name != DENSE and _has_mode(name, causal)]

@@ -73,7 +73,7 @@ def _footnotes(document: Mapping[str, Any]) -> list[str]:
     }
     notes = [f"fastest form of {name}: {forms}" for name, forms in _forms(document)]
     for share in confidence - {None}:
-        notes.append(f"pays from: the length from which on the whole interval ({share * 100:.1f} %) is above 1")
+        notes.append(f"pays from: the length from which the whole interval ({share * 100:.1f} %) stays above 1")
     return notes + list(document["notes"])
 
 

@@ -1,1 +1,1 @@
-"""What people read: report.html and the table on the terminal. The JSON documents are what programs read."""
+"""The results for people: report.html and the table on the terminal. Programs read the JSON documents."""

@@ -19,7 +19,7 @@ from edgeattn.report.page import PAGE
 Document = Mapping[str, Any]
 _BOTH = ("p90_ms", "cold_start_ms", "peak_memory_mb")
 _HOW = (
-    "Where two numbers stand in a cell, dense comes first. The speedup is the Hodges-Lehmann estimate of the "
+    "Of two numbers in a cell, the first is for dense. The speedup is the Hodges-Lehmann estimate of the "
     "ratio of medians over pairs of fresh processes, timed in turn, with its exact Wilcoxon signed-rank "
     "interval. Memory is the peak of a process that loads and runs the engine, less the process without it."
 )
@@ -60,8 +60,8 @@ def render(manifest: Manifest, verify: Document | None, bench: Document | None) 
         _section("What was swapped", _plan(manifest.plan)),
         _section(f"Why {manifest.engines['efficient'].precision}", _choice(manifest.choice)),
         _section("Where it was measured", _machine(manifest, verify, bench)),
-        _section("Where it comes from", _provenance(manifest)),
-        _section("How to do it again", _again(manifest, bench)),
+        _section("Provenance", _provenance(manifest)),
+        _section("How to reproduce it", _again(manifest, bench)),
     ]
     return Template(PAGE).substitute(
         title=escape(manifest.name),
@@ -204,7 +204,7 @@ def _machine(manifest: Manifest, verify: Document | None, bench: Document | None
 
 def _provenance(manifest: Manifest) -> str:
     files = [(name, entry.bytes, entry.sha256) for name, entry in sorted(manifest.files.items())]
-    files = [entry for entry in files if entry[0] != "report.html"]  # whose digest its own text would change
+    files = [entry for entry in files if entry[0] != "report.html"]  # it would have to contain its own digest
     return (
         _facts(manifest.provenance.items())
         + "<h3>Libraries</h3>"

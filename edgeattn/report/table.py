@@ -1,4 +1,4 @@
-"""The result on the terminal: a table where there is one, aligned plain text elsewhere."""
+"""Results on stdout: a table on a terminal, aligned plain text elsewhere."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ def interval(speedup: Mapping[str, Any]) -> str:
 
 
 def within(speedup: Mapping[str, Any]) -> str:
-    """The interval of the factor that `verdict` names: of a slowdown where it says slower."""
+    """The interval of the factor in `verdict`: of the slowdown where that says slower."""
     low, high = speedup["low"], speedup["high"]
     if low is None or speedup["ratio"] > 1 or low <= 1 <= high:
         return interval(speedup)

@@ -1,4 +1,4 @@
-"""The contract of a runtime: it builds engines from graphs, checks those from elsewhere, and loads them."""
+"""The contract of a runtime: it builds engines from graphs, checks those of a bundle, and loads them."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Runtime(Protocol):
         ...
 
     def add_buckets(self, engine: Path, graphs: Mapping[int, str]) -> None:
-        """Let the built engine in the folder `engine` use copies of its graph of fixed length, where they fit.
+        """Let the built engine in the folder `engine` use copies of its graph with fixed lengths, where an input fits.
 
         graphs: sequence length -> file directly in the bundle's root.
         """

@@ -1,4 +1,4 @@
-"""Length buckets at run time: inputs are padded to the next length that there is a graph for."""
+"""Length buckets at run time: inputs are padded to the next length that has a graph."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ AXIS = "sequence"
 
 
 class BucketedSession:
-    """Sessions of one model at fixed lengths, and one for any length, which runs inputs longer than all of them.
+    """Sessions of one model at fixed lengths, and one for any length, which runs longer inputs.
 
-    axes: tensor name -> which of its axes is the sequence; of inputs and outputs that have one.
+    axes: tensor name -> index of its sequence axis, for the inputs and outputs that have one.
     Inputs are padded with zeros, the attention mask too, so that the padding is not attended to.
     """
 
@@ -25,7 +25,7 @@ class BucketedSession:
         self._axes = axes
 
     def run(self, feeds: Arrays) -> Arrays:
-        """Outputs by name for inputs by name, as long as the inputs were."""
+        """Outputs by name for inputs by name, at the length of the inputs."""
         length = max(array.shape[self._axes[name]] for name, array in feeds.items() if name in self._axes)
         bucket = next((size for size in self._fixed if size >= length), None)
         if bucket is None:

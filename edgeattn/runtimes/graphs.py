@@ -1,7 +1,7 @@
 """The graphs of a bundle, checked before the native parser of a runtime sees one.
 
-The digests of bundle.json say that a file is the one that was written; this says that it is harmless: someone who
-changes a graph can write new digests too.
+The digests in bundle.json show that a file is the one that was written. They do not show that it is harmless, because
+someone who changes a graph can write new digests too.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _STANDARD = ("", "ai.onnx")
 _SIZE = re.compile(r"[0-9]{1,18}")
 # TensorProto.DataType, by numpy's names.
 _DTYPES = {1: "float32", 2: "uint8", 3: "int8", 6: "int32", 7: "int64", 9: "bool", 10: "float16", 11: "float64"}
-_COMPILE_AGAIN = "do not use this bundle unless you trust its source; else compile it again"
+_COMPILE_AGAIN = "compile the bundle again; use this one only if you trust its source"
 
 
 def check_graph(
@@ -35,8 +35,8 @@ def check_graph(
 ) -> None:
     """Raise BundleError for a graph that is broken, reaches outside the bundle, or is not what the manifest says.
 
-    path: directly in the bundle's root, as are the files that its weights lie in. files: of the manifest.
-    domains: of operators that the runtime has beside ONNX's own. length: of a graph with a fixed number of tokens.
+    path: a file directly in the bundle's root, as are its weights. files: the manifest's. domains: of the operators
+    that the runtime has beside ONNX's own. length: the tokens of a graph with a fixed length.
     """
     model = read_onnx(path)
 
@@ -77,7 +77,7 @@ def _external_fault(tensor: Message, files: Mapping[str, FileEntry]) -> str | No
     values = dict(entries)
     location, offset, length = values.get("location"), values.get("offset", "0"), values.get("length", "0")
     if location is None or len(values) < len(entries) or not (_SIZE.fullmatch(offset) and _SIZE.fullmatch(length)):
-        return "does not say properly where its data lies"
+        return "has an invalid reference to its data"
     if location not in files:
         return f"has its data in {location!r}, which is not a file of the bundle"
     end = int(offset) + int(length)
@@ -98,7 +98,7 @@ def _values(graph: Message, which: str) -> list[tuple[str, tuple[str | None, lis
 
 
 def _value_fault(spec: TensorSpec, found: tuple[str | None, list[Any] | None] | None, length: int | None) -> str | None:
-    """How an input or output of the graph differs from what the manifest says of it."""
+    """How an input or output of the graph differs from the manifest."""
     if found is None:
         return "of bundle.json is not in the graph"
     dtype, dims = found

@@ -30,12 +30,12 @@ PROVIDERS = ["CPUExecutionProvider"]
 # 8 x slower than LayerNormalization and Add on AVX512.
 _Optimizer = Literal["SkipLayerNormFusion"]
 CONFIGURATIONS: tuple[tuple[_Optimizer, ...], ...] = ((), ("SkipLayerNormFusion",))
-# A setting other than the default must be this much faster, or timing noise would choose the engine's digest.
+# A setting other than the default must be this much faster, or timing noise would decide the engine and its digest.
 WORTH = 0.05
 
 
 class Bucket(Part):
-    """The graph again, with its sequence length fixed."""
+    """A copy of the graph with a fixed sequence length."""
 
     length: Count
     graph: GraphName
@@ -51,7 +51,7 @@ class Trial(Part):
 class Settings(Part):
     """engine.json.
 
-    threads: that it was tuned with; a session takes what its own machine has.
+    threads: those of the tuning; a session uses its own machine's.
     """
 
     schema_version: Literal[1] = Field(alias="schema")
@@ -110,7 +110,7 @@ class OnnxRuntime:
         self, graph: Path, out: Path, *, precision: str, feeds: Arrays, threads: int | None = None
     ) -> dict[str, Any]:
         """Time the session configurations in fresh processes, in turn, and write the fastest to engine.json."""
-        # Imported here: bench calls runtimes, and only this tuning calls back.
+        # Imported here because bench imports the runtimes, and only tuning needs bench.
         from edgeattn.bench.compare import quick_compare
 
         self._require()
@@ -132,7 +132,7 @@ class OnnxRuntime:
         return write_engine(out, plain.model_copy(update=update))
 
     def add_buckets(self, engine: Path, graphs: Mapping[int, str]) -> None:
-        """Lets a built engine use graphs that were fixed at some lengths: length -> file in the bundle's root."""
+        """Let a built engine use graphs with fixed lengths: length -> file in the bundle's root."""
         buckets = tuple(Bucket(length=length, graph=graph) for length, graph in sorted(graphs.items()))
         write_engine(engine, _read(engine).model_copy(update={"buckets": buckets}))
 
@@ -164,7 +164,7 @@ class OnnxRuntime:
     def load(self, root: Path, engine: Path, threads: int | None = None) -> Session:
         """The session of an engine, on the usable cores unless `threads` are given.
 
-        One tuned elsewhere runs with default settings, and a warning says so.
+        An engine that was tuned elsewhere runs with default settings, and a warning says so.
         """
         version = self._require()
         import onnxruntime
@@ -183,7 +183,7 @@ class OnnxRuntime:
             disabled = []
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3  # errors only
-        # Always given: ONNX Runtime's own default counts the machine's cores, not those that a container may use.
+        # Always set: ONNX Runtime's own default counts the machine's cores, not those that a container may use.
         options.intra_op_num_threads = threads or usable_threads()
         options.inter_op_num_threads = 1
 

@@ -39,7 +39,7 @@ fuzz = settings(
 Place = tuple[str | int, ...]
 REMOVED = object()
 
-# Of each JSON type: empty, extreme, of a wrong form, hostile; and values that other fields take.
+# Of each JSON type: empty, extreme, malformed and hostile values; and values of other fields.
 VALUES: list[Any] = [
     *(REMOVED, None, True, False, [], {}, "", " ", [None], [[[[[]]]]], {"a": {"b": {"c": {}}}}),
     *(0, -1, 1, 2, 3, 2**31, 2**63, 10**30, 0.0, -0.5, 1.5, 5e-324, 1e308, float("nan"), float("inf"), -float("inf")),
@@ -64,7 +64,7 @@ FIELDS = ["surprise", "__class__", "", "schema", "name", "layers", "\ud800"]
 
 
 def places(value: Any, at: Place = ()) -> Iterator[Place]:
-    """Where each value of a document stands, the document itself too."""
+    """The path of each value in a document, and of the document itself."""
     yield at
     parts = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, part in parts:
@@ -110,11 +110,11 @@ def value_at(document: Any, at: Place) -> Any:
 
 
 class Reached(Exception):
-    """Native code would start now."""
+    """Raised where native code would start."""
 
 
 def read(path: Path, target: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All that `verify` and `bench` do with a bundle before native code sees it. target: before it was changed."""
+    """All that `verify` and `bench` do with a bundle before native code sees it. target: the unchanged one."""
 
     def native(*_: object, **__: object) -> None:
         raise Reached
@@ -172,7 +172,7 @@ def test_any_changes_of_a_signed_bundle(original: Path, file: str, monkeypatch: 
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """A bundle with its evidence."""
+    """A bundle with verify.json, bench.json and report.html."""
     bundle = tiny_bundle.make(tmp_path_factory.mktemp("measured") / "tiny")
     bundle.record("verify.json", check(bundle))
     short = Protocol.quick()

@@ -74,7 +74,7 @@ def test_a_sensor_that_moves_and_then_sticks(tmp_path: Path) -> None:
     with Rapl(tmp_path, period_s=0.005, stuck_after_s=0.02).window() as window:
         reading(zone, 2000)
         (thread,) = (each for each in threading.enumerate() if each.name == "edgeattn-rapl")
-        thread.join(timeout=30)  # it ends when it finds the fault
+        thread.join(timeout=30)  # it ends when it detects the fault
 
     assert window.energy is None
     assert window.reason == "energy_uj is stuck at 2000"

@@ -1,4 +1,4 @@
-"""A bundle that was changed by someone who also wrote its digests anew: refused before native code sees it."""
+"""A bundle that was changed together with its digests: refused before native code sees it."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def refused(tiny: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.
 
 
 def resign(path: Path) -> None:
-    """Make the bundle agree with itself again: the digests of graphs in the engines, then those of all files."""
+    """Update the digests of graphs in the engines, then those of all files."""
     for side, graph in (("efficient", "model.onnx"), ("dense", "dense.onnx")):
         engine = path / "engine" / side / "engine.json"
         document = json.loads(engine.read_text())
@@ -88,7 +88,7 @@ def test_the_original_passes(tiny: Path) -> None:
 
 
 def place(model: onnx.ModelProto, **entries: str) -> None:
-    """Say anew where the first weight lies."""
+    """Rewrite the reference to the data of the first weight."""
     weight = model.graph.initializer[0]
     del weight.external_data[:]
     weight.data_location = TensorProto.EXTERNAL
@@ -120,9 +120,9 @@ def fixed_length(model: onnx.ModelProto) -> None:
         (lambda m: place(m, location="*/_ORT_MEM_ADDR_/*", offset="94", length="9"), "which is not a file"),
         (lambda m: place(m, location="model.onnx.data", offset="9" * 17, length="4"), "at bytes 9999999999"),
         (lambda m: place(m, location="model.onnx.data", offset="0", length="1000000"), "to 1000000 of model.onnx.data"),
-        (lambda m: place(m, location="model.onnx.data", offset="9" * 30), "does not say properly where"),
-        (lambda m: place(m, location="model.onnx.data", offset="-4"), "does not say properly where"),
-        (lambda m: place(m), "does not say properly where"),
+        (lambda m: place(m, location="model.onnx.data", offset="9" * 30), "invalid reference to its data"),
+        (lambda m: place(m, location="model.onnx.data", offset="-4"), "invalid reference to its data"),
+        (lambda m: place(m), "invalid reference to its data"),
         (hidden, "tensor 'hidden' has its data in '/etc/passwd'"),
         (lambda m: m.graph.node.add(op_type="Backdoor", domain="evil.ops"), "the operator 'Backdoor' of 'evil.ops'"),
         (lambda m: setattr(m, "ir_version", 0), "has IR version 0; ONNX files have 3 or later"),
@@ -155,7 +155,7 @@ def test_weights_that_are_a_link(tiny: Path, refused: Callable[[str], None], tmp
 
 
 def test_a_graph_that_onnx_runtime_cannot_load(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Sound as a file, and of this runtime's domain: only the runtime can tell."""
+    """A valid file whose operators are in the runtime's domain: only the runtime can refuse it."""
     edit_graph(tiny / "model.onnx", lambda model: setattr(model.graph.node[0], "op_type", "Gathr"))
     resign(tiny)
     assert run(["verify", str(tiny)]) == 2
@@ -235,7 +235,7 @@ def test_a_wrong_engine(tiny: Path, refused: Callable[[str], None], change: dict
 
 
 def test_a_precision_that_is_relabelled_everywhere(tiny: Path, refused: Callable[[str], None]) -> None:
-    """It would loosen the check of the golden samples from a cosine of 0.9999 to 0.9."""
+    """This would lower the required cosine on the golden samples from 0.9999 to 0.9."""
     edit(tiny / "engine/efficient/engine.json", lambda engine: engine.update(precision="int8-dynamic"))
     edit(tiny / "bundle.json", lambda document: document["engines"]["efficient"].update(precision="int8-dynamic"))
     refused("model.onnx: has no quantized operators, but the bundle says that it is int8-dynamic")
@@ -264,10 +264,10 @@ def test_threads_are_this_machine_s(tiny: Path, capsys: pytest.CaptureFixture[st
         ("task", {"accept_of_teacher": 0.0}, "task.accept_of_teacher: Input should be greater than 0"),
         ("task", {"accept_of_teacher": 1.5}, "task.accept_of_teacher: Input should be less than or equal to 1"),
         ("task", {"accept_metric": "bleu"}, "task: accept_metric 'bleu' is not among its metrics"),
-        ("task", {"kind": "chess"}, "task: kind 'chess' is unknown; there is text-embedding, image-classification"),
+        ("task", {"kind": "chess"}, "task: unknown kind 'chess'; use one of: text-embedding, image-classification"),
         ("task", {"metrics": [{"name": "spearman", "higher_is_better": False}]}, "task: 'spearman' is not a metric of"),
         ("task", {"metrics": []}, "task.metrics: "),
-        (None, {"engines": {}}, "engines: there is []; a bundle has the engine 'efficient'"),
+        (None, {"engines": {}}, "engines: []; a bundle has the engine 'efficient'"),
         (None, {"name": "../x"}, "name: String should match pattern"),
         (None, {"created_utc": "yesterday"}, "created_utc: String should match pattern"),
         (None, {"inputs": []}, "inputs: "),

@@ -1,6 +1,6 @@
-"""FAULTS "State" (35 to 42) and 30, with real processes, signals and file systems.
+"""Kills, full disks, races, damage and read-only folders, with real processes, signals and file systems.
 
-43 needs no test: nothing in the store or the worker reads the wall clock. 44 is in tests/test_worker.py.
+Clock jumps need no test: nothing in the store or the worker reads the wall clock.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def run(root: Path, build: Callable[..., dict[str, object]] = write_weights, rea
     return Store(root).run("distill", 1, reads=reads, build=build)
 
 
-# 35
+# --- a kill at any moment ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def run(root: Path, build: Callable[..., dict[str, object]] = write_weights, rea
         ("after the commit", []),
     ],
 )
-def test_35_a_killed_stage_resumes(root: Path, moment: str, left: list[str]) -> None:
+def test_a_killed_stage_resumes(root: Path, moment: str, left: list[str]) -> None:
     killed = start(root, moment)
     assert killed.wait(20) == -signal.SIGKILL
     killed.communicate()
@@ -127,7 +127,7 @@ def test_35_a_killed_stage_resumes(root: Path, moment: str, left: list[str]) -> 
     assert litter(root) == []
 
 
-def test_35_killed_at_any_time_until_it_is_done(root: Path) -> None:
+def test_killed_at_any_time_until_it_is_done(root: Path) -> None:
     chance = random.Random(0)
     for _ in range(6):
         process = start(root, step_s=0.03)
@@ -141,7 +141,7 @@ def test_35_killed_at_any_time_until_it_is_done(root: Path) -> None:
     assert len(steps_done(root)) <= 4 + 6
 
 
-# 36
+# --- a full disk ---------------------------------------------------------------------------------------------
 
 
 def _plain(out: Path) -> None:
@@ -153,7 +153,7 @@ def _numpy_that_hides_the_reason(out: Path) -> None:
 
 
 @pytest.mark.parametrize("fill", [_plain, _numpy_that_hides_the_reason])
-def test_36_full_disk(mount: Callable[..., Path], fill: Callable[[Path], None]) -> None:
+def test_full_disk(mount: Callable[..., Path], fill: Callable[[Path], None]) -> None:
     root = mount("size=1m")
 
     def too_large(out: Path, work: Path) -> dict[str, object]:
@@ -170,7 +170,7 @@ def test_36_full_disk(mount: Callable[..., Path], fill: Callable[[Path], None]) 
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
-def test_36_full_disk_at_the_commit(root: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+def test_full_disk_at_the_commit(root: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     def full(fd: int) -> None:
         raise OSError(number, os.strerror(number))
 
@@ -184,7 +184,7 @@ def test_36_full_disk_at_the_commit(root: Path, monkeypatch: pytest.MonkeyPatch,
     assert not list(root.rglob(".*"))
 
 
-def test_36_full_disk_keeps_the_published_bundle(mount: Callable[..., Path], small_bundle: Path) -> None:
+def test_full_disk_keeps_the_published_bundle(mount: Callable[..., Path], small_bundle: Path) -> None:
     place = mount("size=100k")
     bundle.publish(small_bundle, place / "out")
     (place / "ballast").write_bytes(b"x" * 50_000)
@@ -197,7 +197,7 @@ def test_36_full_disk_keeps_the_published_bundle(mount: Callable[..., Path], sma
 
 
 @pytest.mark.parametrize("arguments", [["verify"], ["bench", "--quick"]])
-def test_36_full_temporary_folder(
+def test_full_temporary_folder(
     mount: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
     arguments: list[str],
 ) -> None:  # fmt: skip
@@ -207,14 +207,14 @@ def test_36_full_temporary_folder(
     assert command([*arguments, str(made.path)]) == 5
     assert re.fullmatch(
         rf"(bench: .*\n)?error: {place}(/\S+)?: the disk is full: .*No space left on device\n"
-        "  fix: free space, or point the environment variable TMPDIR to another folder\n",
+        "  fix: free space, or set the environment variable TMPDIR to another folder\n",
         capsys.readouterr().err,
     )
     assert list(place.iterdir()) == []
 
 
-def test_36_a_tree_that_does_not_fit_is_said_in_one_line(mount: Callable[..., Path], tmp_path: Path) -> None:
-    """shutil.copytree tells of it with a list of tuples."""
+def test_a_tree_that_does_not_fit_is_said_in_one_line(mount: Callable[..., Path], tmp_path: Path) -> None:
+    """shutil.copytree reports this as a list of tuples."""
     (tmp_path / "tree").mkdir()
     for name in ("a", "b"):
         (tmp_path / "tree" / name).write_bytes(b"x" * 20_000)
@@ -224,10 +224,10 @@ def test_36_a_tree_that_does_not_fit_is_said_in_one_line(mount: Callable[..., Pa
         copy_folder(tmp_path / "tree", place / "tree")
 
 
-# 37, 38
+# --- two processes at one key --------------------------------------------------------------------------------
 
 
-def test_37_two_processes_build_once(root: Path) -> None:
+def test_two_processes_build_once(root: Path) -> None:
     first = start(root, step_s=0.35)
     wait_for(lambda: (root.parent / "steps").exists())
     second = start(root)
@@ -239,7 +239,7 @@ def test_37_two_processes_build_once(root: Path) -> None:
     assert steps_done(root) == ["0", "1", "2", "3"]
 
 
-def test_38_a_killed_process_leaves_no_lock(root: Path) -> None:
+def test_a_killed_process_leaves_no_lock(root: Path) -> None:
     holder = start(root, step_s=30)
     wait_for(lambda: (root.parent / "steps").exists())
     assert list((root / "locks").iterdir())
@@ -251,7 +251,7 @@ def test_38_a_killed_process_leaves_no_lock(root: Path) -> None:
     assert "waiting" not in errors
 
 
-# 39
+# --- a damaged cache -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -261,7 +261,7 @@ def test_38_a_killed_process_leaves_no_lock(root: Path) -> None:
         ("artifact.json", "digest does not match|unreadable"),
     ],
 )
-def test_39_a_flipped_bit_is_quarantined_and_rebuilt(
+def test_a_flipped_bit_is_quarantined_and_rebuilt(
     root: Path, caplog: pytest.LogCaptureFixture, file: str, said: str
 ) -> None:
     artifact = run(root, lambda out, work: {**write_weights(out, work), "loss": 0.5})
@@ -280,7 +280,7 @@ def test_39_a_flipped_bit_is_quarantined_and_rebuilt(
 
 
 @pytest.mark.parametrize("torn", ["missing", "extra", "no manifest"])
-def test_39_a_torn_entry_is_rebuilt(root: Path, torn: str) -> None:
+def test_a_torn_entry_is_rebuilt(root: Path, torn: str) -> None:
     artifact = run(root)
     if torn == "missing":
         (artifact.path / "weights.bin").unlink()
@@ -292,10 +292,10 @@ def test_39_a_torn_entry_is_rebuilt(root: Path, torn: str) -> None:
     assert [path.name for path in run(root).path.iterdir()] == ["weights.bin"]
 
 
-# 41, 42
+# --- other file systems and read-only caches -----------------------------------------------------------------
 
 
-def test_41_publish_across_file_systems(small_bundle: Path, mount: Callable[..., Path]) -> None:
+def test_publish_across_file_systems(small_bundle: Path, mount: Callable[..., Path]) -> None:
     out = mount("size=1m") / "out"
     assert out.parent.stat().st_dev != small_bundle.stat().st_dev
     bundle.publish(small_bundle, out)
@@ -304,7 +304,7 @@ def test_41_publish_across_file_systems(small_bundle: Path, mount: Callable[...,
     assert [path.name for path in out.parent.iterdir()] == ["out"]
 
 
-def test_42_a_read_only_cache_gives_what_it_holds_and_says_the_rest(mount: Callable[..., Path]) -> None:
+def test_a_read_only_cache_gives_what_it_holds_and_says_the_rest(mount: Callable[..., Path]) -> None:
     root = mount("size=1m")
     run(root)
     subprocess.run(["mount", "-o", "remount,ro", root], check=True)
@@ -313,7 +313,7 @@ def test_42_a_read_only_cache_gives_what_it_holds_and_says_the_rest(mount: Calla
         run(root, reads=2)
 
 
-def test_42_a_cache_of_another_user(root: Path) -> None:
+def test_a_cache_of_another_user(root: Path) -> None:
     run(root)
     (root / "locks").chmod(0o555)
     if os.access(root / "locks", os.W_OK):
@@ -323,13 +323,13 @@ def test_42_a_cache_of_another_user(root: Path) -> None:
         run(root, reads=2)
 
 
-def test_42_a_cache_that_cannot_be_made(tmp_path: Path) -> None:
+def test_a_cache_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ResourceError, match=r"(?s)cannot be written to: .*EDGEATTN_CACHE"):
         run(tmp_path / "file" / "cache")
 
 
-def test_42_a_stage_s_own_permission_error_is_not_blamed_on_the_cache(root: Path) -> None:
+def test_a_stage_s_own_permission_error_is_not_blamed_on_the_cache(root: Path) -> None:
     def denied(out: Path, work: Path) -> dict[str, object]:
         raise PermissionError(errno.EACCES, "Permission denied", "/data/train.csv")
 
@@ -337,7 +337,7 @@ def test_42_a_stage_s_own_permission_error_is_not_blamed_on_the_cache(root: Path
         run(root, denied)
 
 
-# 30
+# --- a changed bundle ----------------------------------------------------------------------------------------
 
 
 def edit(path: Path, change: Callable[[dict[str, object]], object]) -> None:
@@ -353,43 +353,43 @@ def refused(path: Path, match: str) -> None:
     assert caught.value.fix
 
 
-def test_30_a_flipped_byte_names_file_and_both_digests(small_bundle: Path) -> None:
+def test_a_flipped_byte_names_file_and_both_digests(small_bundle: Path) -> None:
     old = Bundle.open(small_bundle).manifest.files["model.onnx"].sha256
     (small_bundle / "model.onnx").write_bytes(tiny_bundle.small_graph("efficienu"))
     refused(small_bundle, rf"model\.onnx: was changed: its digest is sha256:\w{{64}}; bundle\.json says {old}")
 
 
-def test_30_another_size(small_bundle: Path) -> None:
+def test_another_size(small_bundle: Path) -> None:
     old = (small_bundle / "model.onnx").stat().st_size
     with (small_bundle / "model.onnx").open("ab") as file:
         file.write(b"!")
     refused(small_bundle, rf"model\.onnx: has {old + 1} bytes; bundle\.json says {old}")
 
 
-def test_30_swapped_files(small_bundle: Path) -> None:
+def test_swapped_files(small_bundle: Path) -> None:
     shutil.copyfile(small_bundle / "dense.onnx", small_bundle / "model.onnx")
     refused(small_bundle, r"model\.onnx: has \d+ bytes")
 
 
-def test_30_a_missing_file(small_bundle: Path) -> None:
+def test_a_missing_file(small_bundle: Path) -> None:
     (small_bundle / "engine/dense/engine.json").unlink()
     refused(small_bundle, r"engine/dense/engine\.json: is missing")
 
 
-def test_30_a_symlink_even_to_the_same_bytes(small_bundle: Path, tmp_path: Path) -> None:
+def test_a_symlink_even_to_the_same_bytes(small_bundle: Path, tmp_path: Path) -> None:
     (small_bundle / "model.onnx").rename(tmp_path / "model.onnx")
     (small_bundle / "model.onnx").symlink_to(tmp_path / "model.onnx")
     refused(small_bundle, r"model\.onnx: is a link")
 
 
-def test_30_a_linked_folder(small_bundle: Path, tmp_path: Path) -> None:
+def test_a_linked_folder(small_bundle: Path, tmp_path: Path) -> None:
     (small_bundle / "engine").rename(tmp_path / "engine")
     (small_bundle / "engine").symlink_to(tmp_path / "engine")
     refused(small_bundle, "engine: is a link")
 
 
-def test_30_hard_links_are_plain_files_and_nothing_is_written_through_one(small_bundle: Path, tmp_path: Path) -> None:
-    """Updates over the air deploy by them: each name of a file has the same permissions, and what is read is hashed."""
+def test_hard_links_are_plain_files_and_nothing_is_written_through_one(small_bundle: Path, tmp_path: Path) -> None:
+    """OTA systems deploy by hard link: all names of a file have the same permissions, and what is read is hashed."""
     Bundle.open(small_bundle).record("verify.json", {"passed": False})
     shutil.copytree(small_bundle, tmp_path / "deployed", copy_function=os.link)
     deployed = Bundle.open(tmp_path / "deployed")
@@ -403,7 +403,7 @@ def test_30_hard_links_are_plain_files_and_nothing_is_written_through_one(small_
 
 
 @pytest.mark.parametrize("name", ["../model.onnx", "/etc/passwd", "engine/../../x", "a//b", "", ".", "a\\b", "a\0b"])
-def test_30_a_path_that_leaves_the_bundle(small_bundle: Path, name: str) -> None:
+def test_a_path_that_leaves_the_bundle(small_bundle: Path, name: str) -> None:
     edit(small_bundle, lambda document: document["files"].update({name: document["files"]["model.onnx"]}))
     refused(small_bundle, "which is not a path inside the bundle")
     edit(small_bundle, lambda document: document["files"].pop(name))
@@ -414,42 +414,42 @@ def test_30_a_path_that_leaves_the_bundle(small_bundle: Path, name: str) -> None
         (small_bundle / "bundle.json").write_text(before)
 
 
-def test_30_an_engine_of_an_unlisted_graph(small_bundle: Path) -> None:
+def test_an_engine_of_an_unlisted_graph(small_bundle: Path) -> None:
     edit(small_bundle, lambda document: document["engines"]["dense"].update(graph="other.onnx"))
     refused(small_bundle, r"engine 'dense' needs 'other\.onnx', which is not listed")
 
 
 @pytest.mark.parametrize("name", ["other.onnx", "Other.ONNX.data", "model.onnx.data", "engine/x/plan.bin"])
-def test_30_an_unlisted_file_where_a_runtime_would_find_it(small_bundle: Path, name: str) -> None:
+def test_an_unlisted_file_where_a_runtime_would_find_it(small_bundle: Path, name: str) -> None:
     (small_bundle / name).parent.mkdir(exist_ok=True)
     (small_bundle / name).write_bytes(b"")
     refused(small_bundle, rf"{name}: is not listed in bundle\.json")
 
 
-def test_30_a_newer_schema_names_both_versions(small_bundle: Path) -> None:
+def test_a_newer_schema_names_both_versions(small_bundle: Path) -> None:
     edit(small_bundle, lambda document: document.update(schema_version=2, unheard_of=True))
     refused(small_bundle, "has schema version 2; this edgeattn reads version 1")
 
 
-def test_30_an_unknown_field(small_bundle: Path) -> None:
+def test_an_unknown_field(small_bundle: Path) -> None:
     edit(small_bundle, lambda document: document["task"].update(command="rm"))
     refused(small_bundle, r"task\.command: Extra inputs are not permitted")
 
 
-def test_30_a_device_node_in_place_of_a_file(small_bundle: Path) -> None:
+def test_a_device_node_in_place_of_a_file(small_bundle: Path) -> None:
     (small_bundle / "model.onnx").unlink()
     os.mkfifo(small_bundle / "model.onnx")
     refused(small_bundle, r"model\.onnx: is not a plain file")
 
 
-def test_30_arrays_that_are_no_arrays(small_bundle: Path) -> None:
+def test_arrays_that_are_no_arrays(small_bundle: Path) -> None:
     manifest = Bundle.open(small_bundle).manifest
     (small_bundle / "samples.npz").write_bytes(b"PK\x03\x04 torn")
     with pytest.raises(BundleError, match=r"samples\.npz: cannot be read"):
         bundle.write(small_bundle, manifest).arrays("samples")
 
 
-def test_30_a_report_killed_half_way_still_opens(small_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_report_killed_half_way_still_opens(small_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`record` may be killed at each of its writes."""
     Bundle.open(small_bundle).record("verify.json", {"passed": False})
     replace = Path.replace

@@ -14,7 +14,7 @@ def tiny(tmp_path):
 
 @pytest.fixture
 def hasty(monkeypatch):
-    """A protocol of milliseconds, which is also what --quick gives."""
+    """A protocol that takes milliseconds, also used for --quick."""
     protocol = Protocol(
         name="quick",
         window_s=0.005,

@@ -58,4 +58,4 @@ def test_a_constant_output_has_no_rank_correlation(tmp_path):
 def test_an_accept_metric_that_vanished_fails(tiny):
     task = tiny.manifest.task.model_copy(update={"accept_metric": "bleu"})
     tiny.manifest = tiny.manifest.model_copy(update={"task": task})
-    assert check(tiny)["reasons"] == ["bleu, which the bundle is accepted by, is not a metric of its task"]
+    assert check(tiny)["reasons"] == ["accept_metric bleu is not a metric of the bundle's task"]

@@ -56,7 +56,7 @@ def test_another_device_is_not_measured_here(tmp_path, capsys, command):
     bundle = tiny_bundle.make(tmp_path / "tiny", target=device)
     assert run([command, str(bundle.path)]) == 4
     assert capsys.readouterr().err.endswith(
-        f"error: {bundle.path / 'bundle.json'}: orin-nano is another device than this machine\n"
+        f"error: {bundle.path / 'bundle.json'}: orin-nano is not this machine\n"
         "  fix: run this command on orin-nano; for this machine, compile with --target cpu\n"
     )
     assert {"verify.json", "bench.json", "report.html"}.isdisjoint(file.name for file in bundle.path.iterdir())

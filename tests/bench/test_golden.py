@@ -1,4 +1,4 @@
-"""An engine that is wrong, cached or stateful is found out."""
+"""An engine that is wrong, caches or keeps state is detected."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Honest:
 
 
 class ByAddress(Honest):
-    """Remembers by where its input lies, not by what it is."""
+    """Caches by its input's address, not by its content."""
 
     def __init__(self):
         self.known = {}
@@ -74,7 +74,7 @@ def test_drift_by_precision():
     found = drifts(outputs, {"student.y": golden}, "student")
     assert found["y"].max_abs == pytest.approx(0.1)
     require_golden(found, "int8-dynamic", "efficient engine")
-    with pytest.raises(VerificationError, match=r"the cosine on the worst .* 0\.99.*, 0\.9999 is the least for fp32"):
+    with pytest.raises(VerificationError, match=r"the cosine on the worst .* 0\.99.*, 0\.9999 is required for fp32"):
         require_golden(found, "fp32", "efficient engine")
 
 

@@ -1,4 +1,4 @@
-"""Feeds hold real tokens, at the asked length, and rotate."""
+"""Feeds hold real tokens, at the requested length, and rotate."""
 
 from __future__ import annotations
 

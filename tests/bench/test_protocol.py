@@ -1,4 +1,4 @@
-"""What a session says of its own length."""
+"""The estimated duration of a session."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ SMALL = ["crossover", "--heads", "2", "--head-dim", "8", "--lengths", "8,4,8", "
 
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rounds of milliseconds."""
+    """Rounds that take milliseconds."""
     monkeypatch.setattr(measure, "Effort", partial(measure.Effort, rounds=2, block_s=0.003, warm_s=0.003))
 
 
@@ -88,8 +88,7 @@ def test_another_device_is_to_be_measured_on_itself(
     monkeypatch.setattr("edgeattn.devices.load.shipped", lambda _kind: tmp_path)
     assert run([*SMALL, "--target", "board"]) == 4
     assert (
-        "error: --target: board is another device than this machine\n"
-        "  fix: run `edgeattn crossover --target cpu` on that device"
+        "error: --target: board is not this machine\n  fix: run `edgeattn crossover --target cpu` on that device"
     ) in capsys.readouterr().err
 
 

@@ -115,7 +115,7 @@ def test_an_incomplete_device_half_exits_with_4_and_says_the_remedy(
     assert document["machine"] is None
 
     assert run(["doctor"]) == 4
-    assert "looked at when the device half is whole" in capsys.readouterr().out
+    assert "Facts about this machine need the complete device half." in capsys.readouterr().out
 
 
 def test_a_runtime_under_another_name_is_found(
@@ -145,7 +145,7 @@ def test_machine_meters_and_cache_are_told(
     assert all(meter["available"] or meter["reason"] for meter in document["meters"])
     assert document["cache"]["folder"] == str(tmp_path / "cache")
     assert document["cache"]["free_bytes"] > 0
-    assert not (tmp_path / "cache").exists()  # it looks and leaves nothing
+    assert not (tmp_path / "cache").exists()  # doctor writes nothing
 
 
 def test_a_checkout_that_is_not_installed_says_so(

@@ -189,7 +189,7 @@ def test_a_closed_pipe_is_no_traceback() -> None:
 
 
 def into(device: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """The command with its stdout, and only that, sent to a device."""
+    """The command with only its stdout redirected to a device."""
     with Path(device).open("w") as out:
         return subprocess.run(
             [sys.executable, "-m", "edgeattn", *arguments],

@@ -1,4 +1,4 @@
-"""A crossover document of given numbers, as `measure` returns it."""
+"""A crossover document with given numbers, as `measure` returns it."""
 
 from __future__ import annotations
 

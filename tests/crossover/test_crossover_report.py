@@ -26,7 +26,7 @@ def test_the_table_says_from_where_on_each_variant_pays():
     assert rows[4][:4] == ["dense,", "ms", "without", "0.0819"]
     hedgehog = [row for row in rows if row[0] == "hedgehog"]
     assert [row[1] for row in hedgehog] == ["without", "with"]
-    # 0.92 with an interval from 0.83 to 1.01 is not told apart from dense.
+    # 0.92 with an interval from 0.83 to 1.01 is no measurable difference from dense.
     assert hedgehog[0][2:5] == ["0.36", "~0.92", "2.14"]
     assert hedgehog[0][-3:] == ["256", "(about", "137)"]
     assert "fastest form of dense: plain in 0 of 14, MultiHeadAttention in 14 of 14" in lines

@@ -30,7 +30,7 @@ def setting(*variants, lengths):
 
 @pytest.fixture
 def given(monkeypatch):
-    """ms: times of forms by label and length, 1 by default. asked: what was timed. failing: lengths by variant."""
+    """ms: (label, length) -> time of a form, 1 by default. asked: what was timed. failing: variant -> lengths."""
     given = SimpleNamespace(ms={}, asked=[], failing={})
 
     def core(variant, *, length, operators=frozenset(), **_):

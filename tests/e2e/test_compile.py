@@ -249,7 +249,7 @@ def test_a_bundle_for_another_device_is_not_built_here(tmp_path, monkeypatch, ca
     (tmp_path / "small.yaml").write_text(RECIPE)
     assert run(["compile", "small.yaml", "--target", "board"]) == 4
     assert capsys.readouterr().err == (
-        "error: --target: board is another device than this machine\n"
+        "error: --target: board is not this machine\n"
         "  fix: engines are built on the device that runs them: run `edgeattn compile --target cpu` there; "
         "building on another device from here comes with a later version\n"
     )

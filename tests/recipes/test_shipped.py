@@ -35,7 +35,7 @@ def test_a_shipped_recipe_round_trips(name, tmp_path):
 
 @every_recipe
 def test_a_shipped_recipe_needs_nothing_beside_it(name):
-    """They are found by name from any folder, so they name no files, and a package's weights are pinned."""
+    """Found by name from any folder, shipped recipes name no files; weights from a package are pinned."""
     recipe = load_recipe(name).recipe
     for source in (recipe.data.train.source, recipe.data.eval.source):
         assert source.startswith(("builtin:", "hub:"))

@@ -1,4 +1,4 @@
-"""Graphs of fixed length beside the one for any length: the same answers, and the right one runs."""
+"""Graphs with fixed lengths beside the one for any length: they give the same outputs, and the right one runs."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_a_bucket_is_of_fixed_length_on_the_same_weights(root):
 
 
 class Recorder:
-    """A session that notes the shapes it is given and answers with a sequence and a scalar a row."""
+    """A session that records the shapes it is given and returns a sequence, and a scalar per row."""
 
     def __init__(self):
         self.lengths = []

@@ -1,4 +1,4 @@
-"""On PYTHONPATH, this makes the modules beside it importable as edgeattn's, and so targets of a worker."""
+"""On PYTHONPATH, this makes the modules beside it importable as edgeattn's, so that a worker can run them."""
 
 from pathlib import Path
 

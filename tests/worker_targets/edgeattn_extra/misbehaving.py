@@ -1,4 +1,4 @@
-"""What goes wrong in native code, on demand."""
+"""Failures of native code, on demand."""
 
 from __future__ import annotations
 
