@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import tiny_models
 import torch
-from transformers import AutoModel, AutoModelForImageClassification, Gemma2Config, Gemma2Model
+from transformers import AutoModel, AutoModelForImageClassification
 
 from edgeattn.attention import ATTENTION
 from edgeattn.convert import Choice, convert, find_layers, make_plan, plan_of, transfer_losses, variants
@@ -188,12 +188,13 @@ def test_a_model_without_the_interface_is_refused():
 
 def test_what_dense_attention_does_not_compute_is_refused():
     """Left out without a word, it would make another model of the teacher."""
-    config = Gemma2Config(
-        vocab_size=48, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=1, head_dim=8,
-        intermediate_size=16, pad_token_id=0,
-    )  # fmt: skip
-    with pytest.raises(ModelError, match="Gemma2Attention gives its attention 'softcap', which edgeattn does not"):
-        find_layers(Gemma2Model(config).eval(), tiny_models.feeds("llama"))
+    model, feeds = tiny_models.make("llama", 1)
+    packed = {"input_ids": feeds["input_ids"][:1], "cu_seq_lens_q": torch.tensor([0, 10, 24], dtype=torch.int32)}
+    message = (
+        r"^layers.0.self_attn: LlamaAttention gives its attention 'cu_seq_lens_q', which edgeattn does not compute"
+    )
+    with pytest.raises(ModelError, match=message):
+        find_layers(model, packed)
 
 
 # --- attention transfer -------------------------------------------------------------------------------------

@@ -109,7 +109,7 @@ def test_without_proportional_attention_merged_twins_count_once():
 def test_local_attention_keeps_to_distances_in_the_text(monkeypatch):
     seen = []
 
-    def dense(q, k, v, mask, scaling, *, causal, window, bias):
+    def dense(q, k, v, mask, scaling, *, window, bias, **options):
         seen.append((q.shape[2], window, bias))
         return v
 
