@@ -34,21 +34,21 @@ HEADS, DIM = 6, 64
 WIDTH = HEADS * DIM
 TOKENS = 4096
 THREADS = 2
-ROUNDS = 10  # in turn, each form in a process of its own: a 95 % interval
+ROUNDS = 10  # the forms take turns, each in its own process: a 95 % interval
 GEMM = 2048
 LENGTH = 512  # of the whole model
 COPIED = 64 * 1024**2  # numbers: 256 MB in, 256 MB out
 
 
 class Bench:
-    """Forms that are timed in turn. A form is a graph, the inputs that it is fed, and what it must do at least."""
+    """Forms that are timed in turn. A form is a graph and its inputs."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.feeds: dict[str, list[Arrays]] = {}
 
     def add(self, form: str, graph: onnx.ModelProto, feeds: Arrays, *, without: tuple[str, ...] = ()) -> None:
-        """without: optimizers of ONNX Runtime that are switched off."""
+        """without: ONNX Runtime's optimizers to switch off."""
         place = self.folder / str(len(self.feeds))
         place.mkdir()
         onnx.save(graph, place / "model.onnx")
@@ -57,13 +57,13 @@ class Bench:
         self.feeds[form] = [feeds]
 
     def run(self) -> dict[str, list[float]]:
-        """Milliseconds: form -> one a round."""
+        """Milliseconds: form -> one per round."""
         places = {form: self.folder / str(index) for index, form in enumerate(self.feeds)}
         candidates = {form: (place / "engine", place) for form, place in places.items()}
         return quick_compare(candidates, self.feeds, threads=THREADS, rounds=ROUNDS, block_s=0.1, warm_s=0.2)
 
     def add_machine(self) -> None:
-        """What rooflines are made of: a large product, and a pass over much memory."""
+        """The two measurements behind a roofline: a large matrix product, and a pass over much memory."""
         a, b, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("a", "b", "y"))
         product = helper.make_graph([helper.make_node("MatMul", ["a", "b"], ["y"])], "product", [a, b], [y])
         matrix = np.random.default_rng(0).standard_normal((GEMM, GEMM), dtype=np.float32)
@@ -80,9 +80,9 @@ def _model(graph: onnx.GraphProto) -> onnx.ModelProto:
 def _graph(
     name: str, options: Mapping[str, Any], *, mask: bool = False, fused: bool = False, projections: bool = False
 ) -> onnx.ModelProto:
-    """A variant's attention as a compiled model has it. Without projections it takes what they leave: q, k, v.
+    """A variant's attention as a compiled model has it. Without projections it starts from q, k, v.
 
-    A map of queries and keys is then in the projections, and no longer here.
+    A map of queries and keys is folded into the projections, and then not included.
     """
     kind = ATTENTION[name]
     variant = kind(Shape(HEADS, DIM, DIM**-0.5), kind.Options.model_validate(options))
@@ -99,7 +99,7 @@ def _graph(
     ]
     mixed = next(value for node in graph.graph for value in node.outputs if value.name == "mixed")
     end = before_reshapes(mixed).name
-    # The hidden states stay an input because the length is read off them.
+    # The hidden states stay an input because the length is read from them.
     return onnx.utils.Extractor(whole).extract_model([HIDDEN, *projected, *([MASK] if mask else [])], [end])
 
 
@@ -115,11 +115,11 @@ def _feeds(graph: onnx.ModelProto, length: int) -> Arrays:
 
 
 def _bytes(feeds: Arrays) -> int:
-    """What the core must move at least: its inputs once and its output once."""
+    """The least that the core must move: its inputs once and its output once."""
     return sum(x.nbytes for name, x in feeds.items() if name not in (HIDDEN, MASK)) + 4 * TOKENS * WIDTH
 
 
-# The forms of which the linear part speaks: variant, options, and features of a head after its feature map.
+# The forms of the part linear: variant, options, and features per head after the feature map.
 LINEAR: dict[str, tuple[str, dict[str, Any], int]] = {
     "hedgehog, feature_dim 32": ("hedgehog", {"feature_dim": 32}, 64),
     "hedgehog, feature_dim 64": ("hedgehog", {"feature_dim": 64}, 128),
@@ -141,7 +141,7 @@ def window() -> list[Row]:
     """Sliding-window attention without its projections."""
     form, options = f"sliding_window, window {WINDOW}", {"window": WINDOW}
     seen = WINDOW + 1 + ATTENTION["sliding_window"].Options().global_tokens
-    flops = {form: 4 * HEADS * TOKENS * seen * DIM}  # of the scores that are needed, and no others
+    flops = {form: 4 * HEADS * TOKENS * seen * DIM}  # only of the scores inside the window
     cores = {form: ("sliding_window", options)}
     return [row for mask in (False, True) for row in _cores(cores, flops, mask, faster=6, roofline=4)]
 
@@ -165,7 +165,7 @@ def _cores(
         bench.add_machine()
         times = bench.run()
     ms = {form: statistics.median(series) for form, series in times.items()}
-    gemm, copy = 2 * GEMM**3 / ms["gemm"], 8 * COPIED / ms["copy"]  # a millisecond
+    gemm, copy = 2 * GEMM**3 / ms["gemm"], 8 * COPIED / ms["copy"]  # per millisecond
     case = f"N = {TOKENS}, {HEADS} heads of {DIM}, {'with' if mask else 'without'} a key mask"
     rows = [
         Row(case, "GEMM rate", gemm / 1e6, "GFLOP/s"),
@@ -194,7 +194,7 @@ def _interval(case: str, what: str, found: Estimate) -> list[Row]:
 
 
 def exponent() -> list[Row]:
-    """Whether time grows with N alone: the slope of log time over log N."""
+    """Whether time grows only linearly with N: the slope of log time over log N."""
     lengths = [TOKENS // 4 * 2**power for power in range(5)]
     cores = {form: (name, options) for form, (name, options, _) in LINEAR.items()}
     cores[f"sliding_window, window {WINDOW}"] = ("sliding_window", {"window": WINDOW})
@@ -220,7 +220,7 @@ def exponent() -> list[Row]:
     return rows
 
 
-# Linear attention with its projections, as hedgehog's two halves; x: [1, N, C], heads of F features. Pieces of graphs.
+# Pieces of graphs: linear attention with projections, as hedgehog's two halves; x: [1, N, C], heads of F features.
 PROJECTED = """
     q0 = MatMul(x, wq)  k0 = MatMul(x, wk)  v0 = MatMul(x, wv)
     q = Reshape(q0, split)  k = Reshape(k0, split)  v = Reshape(v0, split)
@@ -253,7 +253,7 @@ TOKENS_FIRST = """
     k2 = Softmax(kn)  k23 = Reshape(k2, flat_k)  z2 = ReduceSum(k2, one)
     s1 = com.microsoft.FusedMatMul<transA = 1, transBatchA = 1, transBatchB = 1>(k13, v3)
     s2 = com.microsoft.FusedMatMul<transA = 1, transBatchA = 1, transBatchB = 1>(k23, v3)
-"""  # that operator parts batches for itself from [N, H, F] alone, so this form is for a batch of 1
+"""  # FusedMatMul takes the heads as its batch only from 3-D [N, H, F], so this form is for batch 1
 LOWERINGS = {
     "plain": (PROJECTED + KEYS + PLAIN, ()),
     "plain, no FusedMatMul": (PROJECTED + KEYS + PLAIN, ("MatmulTransposeFusion",)),
@@ -287,7 +287,7 @@ def _written(text: str, features: int) -> onnx.ModelProto:
 
 
 def lowerings() -> list[Row]:
-    """Ways to write linear attention, its projections included, all of one result. The reference is the plain one."""
+    """Equivalent graphs of linear attention with projections; the plain one is the reference."""
     rows = []
     for features in (32, 64):
         with tempfile.TemporaryDirectory() as folder:
@@ -313,7 +313,7 @@ def lowerings() -> list[Row]:
 
 
 def merging() -> list[Row]:
-    """MiniLM, end to end, whose layers after the middle run on half of the tokens or fewer, beside itself."""
+    """MiniLM end to end with token merging, half of the tokens or fewer left after the middle, against dense MiniLM."""
     import torch
 
     from edgeattn.convert import convert

@@ -17,7 +17,7 @@ RESULTS = Path(__file__).parent / "results"
 
 @dataclass(frozen=True)
 class Row:
-    """One figure, beside what it is held against. `ratio` is the figure that `goal` speaks of."""
+    """One figure and its reference. `goal` applies to `ratio`, or to `value` where there is none."""
 
     case: str
     metric: str
@@ -31,7 +31,7 @@ class Row:
 
 
 def run_parts(name: str, parts: Mapping[str, Callable[[], list[Row]]], chosen: Sequence[str], notes: list[str]) -> None:
-    """Runs the chosen parts, or all, and records their rows beside those of the other parts' last runs."""
+    """Runs the chosen parts, or all, and records their rows beside those from the other parts' last runs."""
     kept = RESULTS.parent.parent / "build" / f"{name}-parts.json"
     found: dict[str, list[dict[str, Any]]] = json.loads(kept.read_text()) if kept.is_file() else {}
     for part in chosen or parts:

@@ -1,4 +1,4 @@
-"""The figures of the spine: command, training, speed, accuracy. Run: python -m benchmarks.spine [PART ...]
+"""The main figures of edgeattn: command, training, speed, accuracy. Run: python -m benchmarks.spine [PART ...]
 
 Parts, each of which takes minutes: cli, distil, speed, accuracy, demo. Without one, all of them run. A part that is
 not run keeps the rows of its last run. `accuracy` needs the STS Benchmark subset in ../shared/data/stsb_en.
@@ -31,7 +31,7 @@ SESSIONS = 8  # of fresh processes each: the unit of replication of a speed rati
 
 
 def cli() -> list[Row]:
-    """`edgeattn --help`, cold libraries aside."""
+    """`edgeattn --help`: the median, which leaves out the first, cold run."""
     command = [str(Path(sys.executable).parent / "edgeattn"), "--help"]
     times = []
     for _ in range(11):
@@ -75,7 +75,7 @@ def distil() -> list[Row]:
                 steps=25, learning_rate=1e-5, batch_size=phase.batch_size, seed=attempt,
                 checkpoint_every=1000, by_length=True,
             )  # fmt: skip
-            # Tokens that were attended to: padding is work, but not work that anyone wanted.
+            # Only attended tokens count: work on padding is of no use.
             rates.append(facts["tokens"] * per_token / facts["seconds"])
         gemms.append(_gemm_flops())
     rate, gemm = statistics.median(rates) / 1e9, statistics.median(gemms) / 1e9
@@ -97,7 +97,7 @@ def _gemm_flops() -> float:
 
 
 def speed() -> list[Row]:
-    """The efficient graph beside every dense form of the same teacher, for speed alone: nothing is trained."""
+    """The efficient graph against every dense form of the same teacher. Speed only: nothing is trained."""
     from edgeattn.convert import convert
     from edgeattn.devices import load_device
     from edgeattn.export.onnx import PREFERRED_OPSET, export, save
@@ -199,7 +199,7 @@ def accuracy() -> list[Row]:
 
 
 def demo() -> list[Row]:
-    """`make demo` in an installed environment with an empty store, and then again."""
+    """`make demo` in an installed environment, with an empty store and then again."""
     with tempfile.TemporaryDirectory() as cache:
         times = []
         for _ in range(6):
@@ -245,7 +245,7 @@ def _stsb_recipe() -> dict[str, Any]:
 
 
 def _models(folder: Path, positions: int | None = None) -> tuple[Any, Any, Any, Any, Path]:
-    """The recipe, its task, the dense teacher, the converted student, and where files start."""
+    """The recipe, its task, the dense teacher, the converted student, and the root of the recipe's file names."""
     from edgeattn.convert import convert, find_layers, make_plan
     from edgeattn.models.teacher import fetch_teacher, load_teacher
     from edgeattn.recipe import load_recipe

@@ -263,7 +263,7 @@ class Process(_Child):
     """A fresh subprocess that answers several requests one after another.
 
     function(argument) of `target` runs there once and returns a callable, request -> answer. The constructor
-    returns when that callable is ready. timeout_s holds for the start and for each request; env is added
+    returns when that callable is ready. timeout_s applies to the start and to each request; env is added
     to this process's environment. Raises as `call` does, after which the process has ended.
     """
 

@@ -87,7 +87,7 @@ def cli() -> None:
 
 
 def main() -> NoReturn:
-    """The console entry: runs the command and exits with the code that its result or error stands for."""
+    """The console entry: runs the command and exits with the code of its result or error."""
     sys.exit(run(sys.argv[1:]))
 
 

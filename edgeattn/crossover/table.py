@@ -30,7 +30,7 @@ def _head(document: Mapping[str, Any]) -> list[str]:
         f"mask, {document['precision']}",
         f"{machine['cpu_model'] or 'unknown processor'}, {document['threads']} threads, {document['runtime']['name']} "
         f"{document['runtime']['version']}",
-        "dense: milliseconds; below it, how many times faster than dense (~: the interval holds 1)",
+        "dense: milliseconds; below it, how many times faster than dense (~: the interval includes 1)",
     ]
 
 

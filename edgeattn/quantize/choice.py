@@ -81,7 +81,7 @@ def choose(
             f"no candidate for the {what} model keeps the accuracy floor: the best, {best['name']}, has "
             f"{task.accept_metric} {shown(best[task.accept_metric])}, the floor is {shown(floor)}",
             where="quantize",
-            fix="distil for more steps, keep some layers dense, or lower accept.of_teacher",
+            fix="distill for more steps, keep some layers dense, or lower accept.of_teacher",
         )
     measure = "latency_ms" if prefer == "latency" else "bytes"
     row = _pick([row for _, row in right], measure)

@@ -58,7 +58,7 @@ def length(cell: Cell) -> str:
 
 
 def verdict(speedup: Mapping[str, Any]) -> str:
-    """Faster, slower, or neither where the interval holds 1."""
+    """Faster, slower, or neither where the interval includes 1."""
     low, high, value = speedup["low"], speedup["high"], speedup["ratio"]
     if low is not None and low <= 1 <= high:
         return f"no measurable difference from dense ({ratio(value)})"

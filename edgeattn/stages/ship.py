@@ -75,7 +75,7 @@ def verify(job: Job) -> dict[str, Any]:
         raise VerificationError(
             "; ".join(document["reasons"]),
             where="verify",
-            fix="distil for more steps, or lower accept.of_teacher",
+            fix="distill for more steps, or lower accept.of_teacher",
         )
     write_json(job.out / "verify.json", document)
     shown = [

@@ -198,7 +198,7 @@ def test_an_impossible_floor_ends_with_1_and_no_bundle(compiled, tmp_path):
     assert failed.returncode == 1, failed.stderr
     assert re.search(
         r"^error: quantize: no candidate for the efficient model keeps the accuracy floor: the best, efficient fp32, "
-        r"has teacher_agreement 0\.\d{4}, the floor is 1\.0000\n  fix: distil for more steps",
+        r"has teacher_agreement 0\.\d{4}, the floor is 1\.0000\n  fix: distill for more steps",
         failed.stderr, re.MULTILINE,
     )  # fmt: skip
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cache", "small.yaml"]

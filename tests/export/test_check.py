@@ -1,4 +1,4 @@
-"""FAULTS 19, and other files that are no graph: refused before a native parser of a runtime sees them."""
+"""Files that are not graphs are refused before a runtime's native parser sees them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_the_worker_that_checks_loads_no_torch():
 
 
 @pytest.mark.parametrize(("content", "size"), [(b"", 0), (b"text", 4)])
-def test_19_an_empty_file(tmp_path, content, size):
+def test_an_empty_file(tmp_path, content, size):
     (tmp_path / "a.onnx").write_bytes(content)
     with pytest.raises(ModelError, match=rf"a\.onnx: not an ONNX graph: {size} bytes") as caught:
         check_graph(tmp_path / "a.onnx")
@@ -37,13 +37,13 @@ def test_19_an_empty_file(tmp_path, content, size):
 
 
 @pytest.mark.parametrize("content", [b"This is a text and not a graph at all.\n" * 9, b"\x00" * 4096, b"\x08\x80" * 99])
-def test_19_text_and_noise(tmp_path, content):
+def test_text_and_noise(tmp_path, content):
     (tmp_path / "a.onnx").write_bytes(content)
     with pytest.raises(ModelError, match=r"a\.onnx: not a sound ONNX graph: .+"):
         check_graph(tmp_path / "a.onnx")
 
 
-def test_19_ir_version_0(tmp_path):
+def test_ir_version_0(tmp_path):
     model = tiny_bundle.graph()
     model.ir_version = 0
     (tmp_path / "a.onnx").write_bytes(model.SerializeToString())
@@ -58,7 +58,7 @@ def test_a_graph_cut_off(tmp_path):
         check_graph(tmp_path / "a.onnx")
 
 
-def test_20_a_cycle(tmp_path):
+def test_a_cycle(tmp_path):
     nodes = [helper.make_node("Add", ["x", "b"], ["a"]), helper.make_node("Neg", ["a"], ["b"])]
     value = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in ("x", "b")]
     model = helper.make_model(helper.make_graph(nodes, "cycle", value[:1], value[1:]), ir_version=9)

@@ -90,7 +90,7 @@ def test_no_form_that_keeps_the_floor_ends_the_compile(offer):
     assert caught.value.exit_code == 1
     message = r"no candidate for the efficient model keeps the accuracy floor: the best, (fp32|int8-dynamic), "
     assert caught.match(
-        rf"{message}has teacher_cosine -?0\.\d{{4}}, the floor is 0\.9500\n  fix: distil for more steps"
+        rf"{message}has teacher_cosine -?0\.\d{{4}}, the floor is 0\.9500\n  fix: distill for more steps"
     )
 
 
