@@ -80,7 +80,7 @@ def _die_with_parent(lifeline: int) -> None:
     """Have the kernel kill this process group when the parent's end of the pipe `lifeline` closes.
 
     Unlike PR_SET_PDEATHSIG this reaches grandchildren and does not fire when merely the parent's thread ends;
-    unlike a thread that waits for EOF it works while native code holds the interpreter's lock.
+    unlike a thread that waits for EOF it works while native code holds the GIL.
     """
     os.set_inheritable(lifeline, False)
     fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpgrp())

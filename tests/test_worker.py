@@ -171,7 +171,7 @@ def test_time_limit_holds_for_each_request(worker_targets):
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_children_end_with_an_interrupted_or_killed_parent(worker_targets, tmp_path, how):
-    """The child hangs in native code that keeps the interpreter's lock."""
+    """The child hangs in native code that keeps the GIL."""
     pid_file = tmp_path / "pids"
     code = (
         "import sys; from edgeattn import worker\n"

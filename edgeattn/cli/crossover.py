@@ -24,7 +24,9 @@ def _names(_context: click.Context, _parameter: click.Parameter, value: str | No
 @click.option(
     "--lengths", callback=lengths_of, default=_LENGTHS, show_default=True, metavar="N,N", help="Tokens of a sequence."
 )
-@click.option("--variants", callback=_names, metavar="NAME,NAME", help="By default all that support the mode.")
+@click.option(
+    "--variants", callback=_names, metavar="NAME,NAME", help="By default all that support the mode, causal or not."
+)
 @click.option("--options", metavar="VARIANT.OPTION=VALUE,...", help="Such as sliding_window.window=256.")
 @click.option("--causal", is_flag=True, help="As in a decoder: a token attends to itself and earlier tokens.")
 @click.option(

@@ -168,8 +168,8 @@ def _report(error: EdgeattnError, code: int, as_json: bool, trace: str) -> None:
 def _internal(error: BaseException) -> EdgeattnError:
     return EdgeattnError(
         f"internal error: {type(error).__name__}: {error}",
-        fix="this is a fault of edgeattn: run again with -v, and send what it prints and the output of "
-        "`edgeattn doctor` to the project's issue tracker",
+        fix="this is a bug in edgeattn: run again with -v, and report that output and the output of "
+        "`edgeattn doctor` in the project's issue tracker",
     )
 
 

@@ -54,7 +54,7 @@ class Setting:
 class Effort:
     """How long to measure: all forms take turns in each round; six rounds give a 96.9 % interval.
 
-    limit_s: a length is skipped if, by the time of the length before, it would end after this.
+    limit_s: a length is skipped if it would end after this, estimated from the length before.
     """
 
     rounds: int = 6

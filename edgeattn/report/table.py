@@ -36,7 +36,7 @@ def bench_rows(document: Mapping[str, Any]) -> list[tuple[str, ...]]:
 
 
 def bench_lines(document: Mapping[str, Any]) -> list[str]:
-    """The ratios, and notes that a reader of the numbers needs."""
+    """The ratios, and notes on how to read the numbers."""
     lines = []
     for cell in document["cells"]:
         at = f"{text.length(cell)} tokens: " if cell["length"] else ""

@@ -82,7 +82,7 @@ def headline(bench: Mapping[str, Any] | None, verify: Mapping[str, Any] | None) 
 
 
 def footnotes(bench: Mapping[str, Any]) -> list[str]:
-    """Notes that a reader of the numbers needs."""
+    """Notes on how to read the numbers."""
     notes = []
     sides = [cell[side] for cell in bench["cells"] for side in ("dense", "efficient")]
     if not all(side["steady"] for side in sides):

@@ -129,7 +129,7 @@ def test_a_wrong_option_exits_with_2(capsys: pytest.CaptureFixture[str]) -> None
         (ModuleNotFoundError("No module named 'packaging'", name="packaging"), 4,
          "error: packaging is not installed\n  fix: pip install --upgrade edgeattn"),
         (ModuleNotFoundError("No module named 'x'", name="x"), 5, "internal error: ModuleNotFoundError"),
-        (ValueError("surprise"), 5, "error: internal error: ValueError: surprise\n  fix: this is a fault"),
+        (ValueError("surprise"), 5, "error: internal error: ValueError: surprise\n  fix: this is a bug"),
     ],
 )  # fmt: skip
 def test_each_error_has_its_exit_code(

@@ -45,7 +45,7 @@ def exit_silently(_: Any) -> None:
 def hang_with_grandchild(pid_file: str) -> None:
     grandchild = subprocess.Popen(["sleep", "60"])
     Path(pid_file).write_text(f"{os.getpid()} {grandchild.pid}")
-    ctypes.PyDLL(None).sleep(60)  # PyDLL keeps the interpreter's lock, as careless native code does
+    ctypes.PyDLL(None).sleep(60)  # PyDLL keeps the GIL, as careless native code does
 
 
 def allocate(size_bytes: int) -> int:
