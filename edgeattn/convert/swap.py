@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -13,7 +13,7 @@ from edgeattn.attention import ATTENTION, REDUCERS
 from edgeattn.attention.token_merging import TokenMerging
 from edgeattn.attention.variant import Variant
 from edgeattn.convert.interface import IMPLEMENTATION
-from edgeattn.convert.layers import SLOT, Layer, recorded_calls
+from edgeattn.convert.layers import SLOT, Calls, Layer, recorded_calls
 from edgeattn.convert.left_out import LeftOut, warn_of, without_layers
 from edgeattn.convert.left_padding import watch
 from edgeattn.convert.modules import adopt
@@ -48,22 +48,35 @@ def survey(model: nn.Module, inputs: Mapping[str, Tensor]) -> Survey:
         part.set_attn_implementation(IMPLEMENTATION)
     adopt(model)
     with recorded_calls(model) as calls:
-        run_once(
-            model, inputs, what="the example inputs with edgeattn's attention", within=calls.within,
-            fix="if it runs on them with its own, it computes with its attention mask: use another architecture",
-        )  # fmt: skip
+        try:
+            run_once(
+                model, inputs, what="the example inputs with edgeattn's attention", within=calls.within,
+                fix="check that it runs on them with its own attention",
+            )  # fmt: skip
+        except ModelError as error:
+            if error.__cause__ is not None:  # what the model itself raised, and not a refusal of `attend`
+                _check_masks(calls, reversed(calls.within), error)
+            raise
     config = getattr(model, "config", None)
     left_out = tuple(LeftOut.of(module, name, config) for module, name in calls.left_out().items())
-    for module, name in calls.left_out().items():
-        if calls.ran[module]:
-            raise ModelError(
-                f"{type(module).__name__} computes with the attention mask by itself, and edgeattn has only key masks",
-                where=name,
-                fix="use another architecture",
-            )
+    _check_masks(calls, calls.left_out())
     if not calls.layers:
         raise without_layers(model, left_out)
     return Survey(tuple(calls.layers.values()), left_out)
+
+
+def _check_masks(calls: Calls, modules: Iterable[nn.Module], cause: ModelError | None = None) -> None:
+    """Raise ModelError where one of these modules was given a mask of edgeattn's and is no layer that calls `attend`.
+
+    Such a mask has two axes: it breaks an attention that adds it to its scores, or hides nothing there.
+    """
+    for module in modules:
+        if calls.ran.get(module) and module not in calls.layers:
+            raise ModelError(
+                f"{type(module).__name__} computes with the attention mask by itself, and edgeattn has only key masks",
+                where=calls.names[module],
+                fix="use another architecture",
+            ) from cause
 
 
 def _pretrained(module: nn.Module) -> Iterator[PreTrainedModel]:
