@@ -22,6 +22,7 @@ from transformers.models.auto.modeling_auto import MODEL_MAPPING_NAMES
 from benchmarks.architectures.compare import TOLERANCE
 from benchmarks.architectures.page import figures, render, verdict
 from benchmarks.architectures.sweep import Row, examine_type, share_operators, sweep, warm_up
+from benchmarks.architectures.timm_families import timm_types
 from benchmarks.record import record
 from edgeattn.store import write_json
 from edgeattn.versions import installed_version
@@ -46,10 +47,11 @@ def main(only: str, checks: str, out: Path | None, resume: bool) -> None:
     if checks == "all":
         share_operators()
         warm_up()
-    types = [name for name in only.split(",") if name] or list(MODEL_MAPPING_NAMES)
-    unknown = sorted(set(types) - set(MODEL_MAPPING_NAMES))
+    every = [*MODEL_MAPPING_NAMES, *timm_types()]
+    types = [name for name in only.split(",") if name] or every
+    unknown = sorted(set(types) - set(every))
     if unknown:
-        raise click.BadParameter(f"transformers {transformers.__version__} has no type {', '.join(unknown)}")
+        raise click.BadParameter(f"transformers {transformers.__version__} and timm have no type {', '.join(unknown)}")
     known: dict[str, Row] = load(ROWS) if resume and ROWS.is_file() else {}
     ROWS.parent.mkdir(exist_ok=True)
 

@@ -12,6 +12,8 @@ from torch import nn
 from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
+from benchmarks.architectures.timm_families import PREFIX, timm_config
+
 WIDTH, VOCABULARY, POSITIONS, WINDOW = 64, 128, 64, 6
 MAX_PARAMETERS = 50_000_000
 
@@ -85,6 +87,10 @@ LEVELS = (
 
 def small_config(model_type: str, level: int = 0) -> PreTrainedConfig:
     """The default config of `model_type` made small."""
+    if model_type.startswith(PREFIX):
+        if level:
+            raise NotBuildable("")
+        return timm_config(model_type)
     kind: Any = CONFIG_MAPPING[model_type]
     document = kind().to_dict()
     changed = _changed(document, _shrink(document, LEVELS[level], {}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -19,6 +20,7 @@ _PATTERN = "edgeattn_pattern"  # the attribute that holds what only its mask kno
 # Under these names attention modules are given the sequence that keys and values come from.
 _OTHER_SEQUENCE = ("key_value_states", "encoder_hidden_states", "cross_attention_states", "key_hidden_states",
                    "context", "context_hidden_states")  # fmt: skip
+_ATTENTION = re.compile(r"[Aa]ttention|Attn$")  # in a class's name
 # Parts of attention modules, by the ends of their classes' names.
 _PARTS = ("Projection", "Output", "Norm")
 
@@ -116,7 +118,7 @@ def recorded_calls(model: nn.Module) -> Iterator[Calls]:
     def note(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         kind = type(module).__name__
         calls.within.append(module)
-        if "attention" in kind.lower() and not kind.endswith(_PARTS):
+        if _ATTENTION.search(kind) and not kind.endswith(_PARTS):
             calls.ran[module] = any(calls.is_mask(x) for x in (*args, *kwargs.values()))
         given = any(isinstance(kwargs.get(name), Tensor) for name in _OTHER_SEQUENCE)
         (calls.cross.add if given or "CrossAttention" in kind else calls.cross.discard)(module)
