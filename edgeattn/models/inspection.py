@@ -39,6 +39,9 @@ def inspect_model(folder: Path, *, length: int | None = None) -> dict[str, Any]:
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
             model(**inputs)
     counts = counter.get_flop_counts()
+    for parameter in model.parameters():  # a table of biases that starts at zero would look like no bias at all (Swin)
+        if not bool(parameter.any()):
+            nn.init.normal_(parameter, std=0.02)
     found = survey(model, inputs)
     return {
         "architecture": type(model).__name__,

@@ -99,6 +99,18 @@ def test_a_model_without_a_layer_that_can_change_says_so(saved, capsys, monkeypa
     assert capsys.readouterr().out.endswith(end)
 
 
+def test_a_bias_that_starts_at_zero_is_listed(tmp_path, capsys):
+    """Swin's and BEiT's tables of relative positions are zeros in a new model, and not in a trained one."""
+    config = transformers.SwinConfig(
+        image_size=32, patch_size=2, embed_dim=16, depths=[2], num_heads=[2], window_size=4
+    )
+    config.save_pretrained(tmp_path)
+    for layer in document(capsys, str(tmp_path))["layers"]:
+        assert layer["bias"] is True
+        assert "hedgehog" not in layer["variants"]
+        assert "window_2d" in layer["variants"]
+
+
 def test_attention_that_cannot_be_replaced_is_listed(tmp_path, capsys):
     config = transformers.LongT5Config(vocab_size=48, d_model=16, d_kv=8, d_ff=16, num_layers=1, num_heads=2)
     config.save_pretrained(tmp_path)
