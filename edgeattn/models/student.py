@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, PreTrainedModel
 
 from edgeattn.convert import IMPLEMENTATION, PLAN_KEY, Plan, convert, plan_of
+from edgeattn.convert.probe import run_once
 from edgeattn.models.checks import check_config
 from edgeattn.models.files import CONFIG, WEIGHTS
 
@@ -48,4 +49,6 @@ def load_student(folder: Path, made_by: Any, inputs: Mapping[str, Tensor]) -> An
         model = make(config, attn_implementation=IMPLEMENTATION, dtype=torch.float32)
     convert(model.eval(), plan, inputs)
     model.load_state_dict(load_file(folder / WEIGHTS))
+    # Once more with its own weights: a learned bias that was zero until now is one that a graph must have too.
+    run_once(model, inputs, what="the example inputs", fix="save the student again")
     return model.eval()

@@ -10,9 +10,10 @@ import tiny_models
 import torch
 import transformers
 
-from edgeattn.convert import Choice, convert, find_layers, fitting, transfer_losses
+from edgeattn.convert import Choice, convert, find_layers, fitting, transfer_losses, variants
 from edgeattn.errors import ModelError
 from edgeattn.export.onnx import PREFERRED_OPSET, export, save
+from edgeattn.models.student import load_student, save_student
 
 # Of each model: options with which a variant sees all that its layer sees, and options with which it does not.
 CASES = {
@@ -129,6 +130,17 @@ def test_a_bias_that_was_zero_when_the_layers_were_found_is_exported_once_it_is_
     with torch.no_grad():
         found = program.module()(**feeds).last_hidden_state
     torch.testing.assert_close(tiny_models.real(found, feeds), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_a_student_from_disk_knows_that_its_layers_have_a_bias(tmp_path):
+    """Swin's table is zeros in a new model, which the student is made of before its weights are read."""
+    model, feeds = make("swin", "window_2d", CASES["swin", "window_2d"][1])
+    plan = tuple(Choice(layer, "window_2d", CASES["swin", "window_2d"][1]) for layer in range(2))
+    save_student(model, plan, tmp_path)
+    again = load_student(tmp_path, transformers.SwinModel, feeds)
+    assert [variant.gets_bias for variant in variants(again)] == [True, True]
+    with torch.no_grad():
+        torch.testing.assert_close(hidden(again, feeds), hidden(model, feeds))
 
 
 def test_generation_with_a_cache_takes_the_bias_of_the_last_queries():
