@@ -8,6 +8,7 @@ import re
 import traceback
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -220,8 +221,9 @@ def refusal(model: nn.Module, error: BaseException) -> Row:
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, on one line."""
-    return " ".join(str(error).split())[:300] or type(error).__name__
+    """What an error says, on one line, without the folder that packages are installed in here."""
+    said = str(error).replace(f"{Path(torch.__file__).parents[1]}/", "")
+    return " ".join(said.split())[:300] or type(error).__name__
 
 
 def _place(error: BaseException) -> str:
