@@ -18,6 +18,7 @@ from edgeattn.export.onnx import PREFERRED_OPSET, export, save
 from edgeattn.export.rewrite import rewrite
 from edgeattn.models.positions import token_limit
 
+MOVED = 1e-6  # relative: some times the rounding of float32
 _TEXT = ("input_ids", "attention_mask", "bbox", "token_type_ids", "mm_token_type_ids")
 _DECODER = ("decoder_input_ids", "decoder_attention_mask")
 
@@ -43,7 +44,7 @@ def check_export(model: PreTrainedModel) -> Check:
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         session = onnxruntime.InferenceSession(Path(folder) / "model.onnx", options, providers=["CPUExecutionProvider"])
     moving = any("sequence" in axes.values() for axes in dims.values())
-    worst = 0.0
+    worst, note = 0.0, ""
     for batch, factor in ((1, 1.5), (BATCH, 0.7)):
         case = _case(model, batch, factor if moving else 1.0)
         expected = run(model, case.inputs)
@@ -51,11 +52,30 @@ def check_export(model: PreTrainedModel) -> Check:
         check = compare(found, {name: expected[name] for name in found}, case.attended)
         if check.result == "wrong" and case.other is not None:
             check = compare(found, {name: expected[name] for name in found}, case.attended, run(model, case.other))
+        if check.result == "wrong" and (check.error or 0.0) <= 2 * _own_spread(model, case, expected):
+            note = f"; one differs by {check.error:.1g}, as does the model with weights moved by {MOVED:.0e}"
+            continue
         if check.result != "equal":
             return Check(check.result, check.error, f"batch {batch}, {_lengths(case.inputs)}: {check.detail}")
         worst = max(worst, check.error or 0.0)
     assert worst <= TOLERANCE
-    return Check("equal", worst, "at other lengths and batches" if moving else "at other batches")
+    return Check("equal", worst, ("at other lengths and batches" if moving else "at other batches") + note)
+
+
+def _own_spread(model: PreTrainedModel, case: Case, expected: Outputs) -> float:
+    """How far the model's own outputs move, at most, when its weights move by rounding errors.
+
+    A choice of the k highest scores (experts, proposals) falls otherwise where two are within a rounding.
+    """
+    spread = 0.0
+    for seed in range(8):
+        moved, generator = copy.deepcopy(model), torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            for parameter in moved.parameters():
+                if parameter.is_floating_point():
+                    parameter.mul_(1 + MOVED * torch.randn(parameter.shape, generator=generator))
+        spread = max(spread, compare(run(moved, case.inputs), expected, case.attended).error or 0.0)
+    return spread
 
 
 def _case(model: PreTrainedModel, batch: int, factor: float) -> Case:
