@@ -9,13 +9,17 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import math
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import onnx_ir as ir
 import torch
+from onnxscript.rewriter import _matcher
 from torch import Tensor
 from torch.fx.experimental import _config as symbolic
 from torch.nn import functional
@@ -27,6 +31,8 @@ from edgeattn.export.opset import EXPORTED, lower_to_17
 
 # The lowest opset with Gelu as one operator: written with Erf it costs ONNX Runtime 10 % of MiniLM at N = 512.
 PREFERRED_OPSET = 20
+# onnxscript drops "+ 0" where a constant is within 1e-8 of 0, and with it the epsilons of norms. Here 0 is 0 alone.
+_EXACT_ZEROS = SimpleNamespace(isclose=lambda a, b, *, rel_tol, abs_tol: math.isclose(a, b, rel_tol=rel_tol))
 MAX_BATCH = 1024
 
 
@@ -68,6 +74,7 @@ def export(
         with (
             allow(operators),
             _pooling_of_any_length(),
+            mock.patch.object(_matcher, "math", _EXACT_ZEROS),
             torch.no_grad(),  # a graph that records gradients of a learned bias cannot be decomposed
             symbolic.patch(backed_size_oblivious=True),
             warnings.catch_warnings(),

@@ -194,3 +194,27 @@ def test_inputs_keep_their_names_beside_outputs_of_the_same_name(tmp_path):
     names = [node.name for node in session.get_outputs()]
     assert names == ["last_hidden_state", "output.attention_mask"]
     np.testing.assert_array_equal(found[1], feeds["attention_mask"][:, :9].flip(1).numpy())
+
+
+class _ScaledDown(transformers.PreTrainedModel):
+    """A norm whose epsilon counts, since what it normalizes is small (Muse Spark's experts)."""
+
+    def __init__(self, encoder):
+        super().__init__(encoder.config)
+        self.encoder = encoder
+
+    def forward(self, input_ids, attention_mask):
+        hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state * 1e-4
+        return {"normed": hidden * torch.rsqrt(hidden.pow(2).mean(-1, keepdim=True) + 1e-8)}
+
+
+def test_a_small_epsilon_stays_in_the_graph(tmp_path):
+    encoder, feeds = tiny_models.make("bert", 1)
+    convert(encoder, (), feeds)
+    model, dims = _ScaledDown(encoder).eval(), {name: {0: "batch", 1: "sequence"} for name in feeds}
+    graph, _ = export(model, feeds, dims, opset=PREFERRED_OPSET, max_length=32)
+    save(graph, tmp_path / "model.onnx")
+    with torch.no_grad():
+        expected = model(**feeds)["normed"]
+        assert expected.pow(2).mean() < 0.9  # else the epsilon would not show
+    np.testing.assert_allclose(outputs(tmp_path / "model.onnx", feeds), expected.numpy(), atol=1e-5)
