@@ -156,6 +156,7 @@ def _export(row: Row) -> str:
 def _short(text: str) -> str:
     """The first line in 160 characters, safe in a cell of a table; of an absolute path, the name of its file."""
     line = next((line.strip() for line in text.splitlines() if line.strip()), "")
+    line = re.sub(r"(https?://)?\b[\w-]+(\.[\w-]+)*\.(com|org|net|io|dev|ai|co)\b\S*", "its site", line)
     line = re.sub(r"(?<![\w.])(/[\w.-]+){2,}", lambda found: found[0].rpartition("/")[2], line).replace("](", "] (")
     line = line if len(line) <= 160 else f"{line[:157]}..."
     line = re.sub(r"[\\|*<>\[\]`]", lambda found: f"\\{found[0]}", line)
