@@ -183,9 +183,7 @@ class Store:
         libraries: Mapping[str, str] = {},
     ) -> Artifact | None:
         """The stored artifact of a stage, None where there is no sound one; see `run`. Nothing is written."""
-        with contextlib.suppress(FileNotFoundError, _Damaged):
-            return _load(self._entry(_key(stage, version, reads, inputs, libraries)))
-        return None
+        return _sound(self._entry(_key(stage, version, reads, inputs, libraries)))
 
     def run(
         self,
@@ -212,10 +210,9 @@ class Store:
         key = _key(stage, version, reads, inputs, libraries)
         entry = self._entry(key)
         work = self.root / "work" / key
-        if not fresh and not work.exists():
-            # No lock is needed, because a commit is atomic; so entries of a read-only cache are still found.
-            with contextlib.suppress(FileNotFoundError, _Damaged):
-                return _load(entry)
+        # No lock is needed, because a commit is atomic; so entries of a read-only cache are still found.
+        if not fresh and not work.exists() and (artifact := _sound(entry)) is not None:
+            return artifact
         with disk_errors(self.root, _OTHER_ROOT), self._lock(key, stage):
             if fresh:
                 _remove(entry)
@@ -293,6 +290,13 @@ def _key(stage: str, version: int, reads: Any, inputs: Sequence[Artifact | str],
 
 class _Damaged(Exception):
     """An entry whose files differ from those that were committed."""
+
+
+def _sound(entry: Path) -> Artifact | None:
+    """An entry whose files are what was committed, None where there is no such entry."""
+    with contextlib.suppress(FileNotFoundError, _Damaged):
+        return _load(entry)
+    return None
 
 
 def _load(entry: Path) -> Artifact:

@@ -138,7 +138,7 @@ def _check_call(
     if bias is not None and not variant.biased:
         fact = f"{variant.name} cannot add the bias or mask that this layer was given"
         raise ModelError(fact, where=place_of(module), fix="give a key padding mask [B, N], or leave this layer dense")
-    if scores and variant.biased and variant.name != "dense":
+    if scores and variant.biased:
         fact = f"{variant.name} does not compute the {scores} of this layer"
         raise ModelError(fact, where=place_of(module), fix="use a variant that learns its scores, or dense")
     if causal != variant.shape.causal and n > 1:

@@ -60,7 +60,7 @@ def _reason(module: nn.Module, config: Any) -> str:
 
 
 def _by_class(left_out: Sequence[LeftOut]) -> str:
-    """ "2 of BloomAttention (h.0.self_attention, ...), which adds ALiBi to its scores" for each class."""
+    """For each class such as "BloomAttention (h.0.self_attention and 1 more) adds ALiBi to its scores"."""
     said = []
     for kind in dict.fromkeys(each.kind for each in left_out):
         own = [each for each in left_out if each.kind == kind]
@@ -87,5 +87,6 @@ def without_layers(model: nn.Module, left_out: Sequence[LeftOut]) -> ModelError:
 def warn_of(model: str, left_out: tuple[LeftOut, ...]) -> None:
     """Logs, once, that some attention of a model stays as it is."""
     if left_out:
-        count = "1 attention module" if len(left_out) == 1 else f"{len(left_out)} attention modules"
-        LOG.warning("%s: %s cannot be replaced and stay as they are: %s", model, count, _by_class(left_out))
+        many = f"{len(left_out)} attention modules cannot be replaced and stay as they are"
+        fact = many if len(left_out) > 1 else "1 attention module cannot be replaced and stays as it is"
+        LOG.warning("%s: %s: %s", model, fact, _by_class(left_out))

@@ -58,8 +58,9 @@ def survey(model: nn.Module, inputs: Mapping[str, Tensor]) -> Survey:
                 _check_masks(calls, reversed(calls.within), error)
             raise
     config = getattr(model, "config", None)
-    left_out = tuple(LeftOut.of(module, name, config) for module, name in calls.left_out().items())
-    _check_masks(calls, calls.left_out())
+    others = calls.left_out()
+    left_out = tuple(LeftOut.of(module, name, config) for module, name in others.items())
+    _check_masks(calls, others)
     if not calls.layers:
         raise without_layers(model, left_out)
     return Survey(tuple(calls.layers.values()), left_out)

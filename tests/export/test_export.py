@@ -170,6 +170,16 @@ def test_a_mask_that_is_pooled_keeps_its_length_dynamic(tmp_path):
         np.testing.assert_allclose(outputs(tmp_path / "model.onnx", other), expected.numpy(), atol=1e-5)
 
 
+def exported_around_bert(whole, path):
+    """(the model whole(bert), its inputs), with its graph saved to `path`."""
+    encoder, feeds = tiny_models.make("bert", 1)
+    convert(encoder, (), feeds)
+    model, dims = whole(encoder).eval(), {name: {0: "batch", 1: "sequence"} for name in feeds}
+    graph, _ = export(model, feeds, dims, opset=PREFERRED_OPSET, max_length=32)
+    save(graph, path)
+    return model, feeds
+
+
 class _GivesItsMaskBack(transformers.PreTrainedModel):
     """As Qwen2-Audio does, whose outputs have an attention_mask too."""
 
@@ -183,11 +193,7 @@ class _GivesItsMaskBack(transformers.PreTrainedModel):
 
 
 def test_inputs_keep_their_names_beside_outputs_of_the_same_name(tmp_path):
-    encoder, feeds = tiny_models.make("bert", 1)
-    convert(encoder, (), feeds)
-    model, dims = _GivesItsMaskBack(encoder).eval(), {name: {0: "batch", 1: "sequence"} for name in feeds}
-    graph, _ = export(model, feeds, dims, opset=PREFERRED_OPSET, max_length=32)
-    save(graph, tmp_path / "model.onnx")
+    _, feeds = exported_around_bert(_GivesItsMaskBack, tmp_path / "model.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
     assert {node.name: node.shape for node in session.get_inputs()} == {name: ["batch", "sequence"] for name in feeds}
     found = session.run(None, {name: x[:, :9].numpy() for name, x in feeds.items()})
@@ -209,11 +215,7 @@ class _ScaledDown(transformers.PreTrainedModel):
 
 
 def test_a_small_epsilon_stays_in_the_graph(tmp_path):
-    encoder, feeds = tiny_models.make("bert", 1)
-    convert(encoder, (), feeds)
-    model, dims = _ScaledDown(encoder).eval(), {name: {0: "batch", 1: "sequence"} for name in feeds}
-    graph, _ = export(model, feeds, dims, opset=PREFERRED_OPSET, max_length=32)
-    save(graph, tmp_path / "model.onnx")
+    model, feeds = exported_around_bert(_ScaledDown, tmp_path / "model.onnx")
     with torch.no_grad():
         expected = model(**feeds)["normed"]
         assert expected.pow(2).mean() < 0.9  # else the epsilon would not show
