@@ -25,6 +25,7 @@ from edgeattn.attention.dense import FUSED
 from edgeattn.attention.variant import Shape
 from edgeattn.bench.compare import quick_compare
 from edgeattn.bench.inputs import Arrays
+from edgeattn.bench.leg import Engine
 from edgeattn.bench.statistics import Estimate, hodges_lehmann, ratio
 from edgeattn.crossover.block import HIDDEN, MASK, add_projections, before_reshapes, core
 from edgeattn.export.onnx import save
@@ -59,8 +60,8 @@ class Bench:
     def run(self) -> dict[str, list[float]]:
         """Milliseconds: form -> one per round."""
         places = {form: self.folder / str(index) for index, form in enumerate(self.feeds)}
-        candidates = {form: (place / "engine", place) for form, place in places.items()}
-        return quick_compare(candidates, self.feeds, threads=THREADS, rounds=ROUNDS, block_s=0.1, warm_s=0.2)
+        candidates = {form: Engine(place, place / "engine", RUNTIME.name, THREADS) for form, place in places.items()}
+        return quick_compare(candidates, self.feeds, rounds=ROUNDS, block_s=0.1, warm_s=0.2)
 
     def add_machine(self) -> None:
         """The two measurements behind a roofline: a large matrix product, and a pass over much memory."""
@@ -347,9 +348,9 @@ def merging() -> list[Row]:
                 place = folder / label.replace(" ", "-")
                 (place / "engine").mkdir(parents=True)
                 save(graph, place / "model.onnx")
-                RUNTIME.build(place / "model.onnx", place / "engine", precision="fp32", feeds=feeds[0], threads=THREADS)
-                candidates[label] = (place / "engine", place)
-        times = quick_compare(candidates, feeds, threads=THREADS, rounds=ROUNDS, block_s=0.3)
+                RUNTIME.build(place / "model.onnx", place / "engine", method="fp32")
+                candidates[label] = Engine(place, place / "engine", RUNTIME.name, THREADS)
+        times = quick_compare(candidates, feeds, rounds=ROUNDS, block_s=0.3)
     ms = {label: statistics.median(series) for label, series in times.items()}
     dense, ours = (
         min((label for label in ms if label.startswith(form)), key=ms.__getitem__) for form in ("dense", "merging")

@@ -22,6 +22,7 @@ import numpy as np
 
 from benchmarks.record import Row, run_parts
 from edgeattn.bench.compare import quick_compare
+from edgeattn.bench.leg import Engine
 from edgeattn.bench.statistics import ratio
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -124,18 +125,19 @@ def speed() -> list[Row]:
             plain = folder / form.replace(" ", "-")
             plain.mkdir()
             save(graph, plain / "model.onnx")
-            for precision in ("fp32", "int8-dynamic"):
-                graphs[f"{form} {precision}"] = plain / precision / "model.onnx"
-                graphs[f"{form} {precision}"].parent.mkdir()
-                quantize(plain / "model.onnx", graphs[f"{form} {precision}"], precision, cpu)
+            for method in ("fp32", "int8-dynamic"):
+                graphs[f"{form} {method}"] = plain / method / "model.onnx"
+                graphs[f"{form} {method}"].parent.mkdir()
+                quantize(plain / "model.onnx", graphs[f"{form} {method}"], method, cpu)
         for length, goal in ((128, None), (512, 1.5), (2048, 2.7)):
             feeds = [{"input_ids": _ids(1, length).numpy(), "attention_mask": _ones(1, length).numpy()}]
             candidates = {}
             for form, path in graphs.items():
-                engine = path.parent / f"engine-{length}"
-                engine.mkdir()
-                runtime.build(path, engine, precision=form.split()[-1], feeds=feeds[0])
-                candidates[form] = (engine, path.parent)
+                for number, configuration in enumerate(runtime.configurations(cpu)):
+                    folder = path.parent / f"engine-{length}-{number}"
+                    runtime.build(path, folder, method=form.split()[-1], configuration=configuration)
+                    name = f"{form}, {configuration.name}" if number else form
+                    candidates[name] = Engine(path.parent, folder, runtime.name)
             latencies: dict[str, list[float]] = {form: [] for form in candidates}
             for session in range(SESSIONS):
                 for form, times in quick_compare(candidates, feeds, rounds=3, seed=session).items():
@@ -185,7 +187,7 @@ def accuracy() -> list[Row]:
     found = {
         "untrained student": (choice["untrained"]["spearman"], None),
         "distilled student": (choice["student"]["spearman"], 0.995),
-        f"shipped artifact, {choice['efficient']['precision']}": (verify["metrics"]["spearman"]["value"], 0.99),
+        f"shipped artifact, {choice['efficient']['method']}": (verify["metrics"]["spearman"]["value"], 0.99),
     }
     rows = [Row("STS-B subset, test", "Spearman, teacher", teacher, "")]
     rows += [

@@ -24,7 +24,6 @@ __all__ = [
     "Manifest",
     "Metric",
     "PlanEntry",
-    "Precision",
     "TaskSpec",
     "TensorSpec",
     "read_manifest",
@@ -34,7 +33,6 @@ SCHEMA_VERSION = 1
 MANIFEST = "bundle.json"
 SIDES = ("efficient", "dense")
 
-Precision = Literal["fp32", "int8-dynamic"]
 Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 
 
@@ -74,12 +72,17 @@ class TensorSpec(Part):
 
 
 class EngineRef(Part):
-    """An engine and the graph that it was built from, both relative to the bundle."""
+    """An engine and the graph that it was built from, both relative to the bundle.
+
+    method: of its quantization. least_cosine: between its outputs and the golden ones; below, it computes another
+    function than the model that was exported.
+    """
 
     runtime: Name
     path: Annotated[str, AfterValidator(_engine_path)]
     graph: GraphName
-    precision: Precision
+    method: Name
+    least_cosine: Annotated[float, Field(ge=0, le=1)]
 
 
 class TaskSpec(Part):

@@ -66,7 +66,7 @@ def preflight(positions: Positions) -> Stage:
     return Stage(
         "preflight", 1, partial(stages.preflight, positions=positions),
         recipe=(
-            "model", "task", "data", "attention", "reduce", "distill.max_length", "export", "quantize.precisions",
+            "model", "task", "data", "attention", "reduce", "distill.max_length", "export", "quantize.methods",
             "accept.metric", "bench.lengths",
         ),
         device=("name", "runtimes"), files=stages.preflight_files, libraries=(*_TORCH, "datasets"), check=True,

@@ -32,7 +32,7 @@ from edgeattn.models.teacher import check_output, load_teacher
 from edgeattn.recipe import Recipe
 from edgeattn.recipe.schema import ImageClassification, LayerRule, NewViT, PretrainedModel, Source
 from edgeattn.registry import did_you_mean
-from edgeattn.stages.target import opset_of, precisions_of
+from edgeattn.stages.target import methods_of, opset_of
 from edgeattn.tasks import TASKS, Samples, Task
 from edgeattn.validation import Finding, combined, key_text
 from edgeattn.yamlfile import Place, Positions
@@ -84,8 +84,8 @@ def preflight(
     findings = _Findings(positions)
     with findings.at("export", "opset"):
         opset_of(recipe, device)
-    with findings.at("quantize", "precisions"):
-        precisions_of(recipe, device)
+    with findings.at("quantize", "methods"):
+        methods_of(recipe, device)
     unchecked: list[str] = []
     folder = _folder(findings, recipe, root, unchecked, download=download)
     # A task reads its teacher's folder for a tokenizer only; a new teacher has none.

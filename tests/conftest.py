@@ -56,7 +56,9 @@ def worker_targets(monkeypatch: pytest.MonkeyPatch) -> str:
 def manifest() -> bundle.Manifest:
     """A manifest without files."""
     engines = {
-        which: bundle.EngineRef(runtime="onnxruntime", path=f"engine/{which}", graph=graph, precision="fp32")
+        which: bundle.EngineRef(
+            runtime="onnxruntime", path=f"engine/{which}", graph=graph, method="fp32", least_cosine=0.9999
+        )
         for which, graph in (("efficient", "model.onnx"), ("dense", "dense.onnx"))
     }
     return bundle.Manifest(
@@ -78,7 +80,7 @@ def manifest() -> bundle.Manifest:
         engines=engines,
         provenance={"teacher": "sha256:" + "0" * 64},
         libraries={"numpy": np.__version__},
-        choice={"precision": "fp32", "why": "only one tried"},
+        choice={"method": "fp32", "why": "only one tried"},
     )
 
 

@@ -13,7 +13,7 @@ from edgeattn.target import require_here, supported
 def device(**versions: str | None) -> DeviceProfile:
     """A device with these runtimes: name -> min_version."""
     runtimes = tuple(
-        RuntimeSupport(name=name, min_version=version, opset=(17, 21), precisions=("fp32",))
+        RuntimeSupport(name=name, min_version=version, opset=(17, 21), methods=("fp32",))
         for name, version in versions.items()
     )
     return DeviceProfile(name="board", description="A board.", runtimes=runtimes)

@@ -158,7 +158,7 @@ def this_machine(**facts: Any) -> dict[str, Any]:
         "description": "a device of the tests",
         "probe": True,
         "cpu": probe_cpu().model_dump(mode="json"),
-        "runtimes": [{"name": "onnxruntime", "opset": [17, 21], "precisions": ["fp32"]}],
+        "runtimes": [{"name": "onnxruntime", "opset": [17, 21], "methods": ["fp32"]}],
         **facts,
     }
 
@@ -169,12 +169,11 @@ def make(
     efficient: onnx.ModelProto | None = None,
     target: dict[str, Any] | None = None,
     name: str = "tiny",
-    tune: bool = False,
 ) -> Bundle:
     """Write the bundle into `path`.
 
     efficient: the shipped graph; the golden arrays stay those of the correct one.
-    target: the device profile. tune: build the engines as a compile does, which takes seconds.
+    target: the device profile.
     """
     path.mkdir(parents=True)
     teacher, student = graph(dense=True), graph()
@@ -201,8 +200,10 @@ def make(
     ):
         onnx.save(model, path / file)
         folder = path / "engine" / side
-        _build(path / file, folder, golden, tune)
-        engines[side] = EngineRef(runtime="onnxruntime", path=f"engine/{side}", graph=file, precision="fp32")
+        RUNTIMES["onnxruntime"].build(path / file, folder, method="fp32")
+        engines[side] = EngineRef(
+            runtime="onnxruntime", path=f"engine/{side}", graph=file, method="fp32", least_cosine=0.9999
+        )
     manifest = Manifest(
         name=name,
         description="A tiny text embedding.",
@@ -225,16 +226,6 @@ def make(
         engines=engines,
         provenance={"teacher": "sha256:" + "0" * 64},
         libraries={"onnx": onnx.__version__},
-        choice={"efficient": {"because": "fp32 is all that was tried", "candidates": [{"precision": "fp32"}]}},
+        choice={"efficient": {"because": "fp32 is all that was tried", "candidates": [{"method": "fp32"}]}},
     )
     return bundles.write(path, manifest)
-
-
-def _build(graph_file: Path, folder: Path, golden: dict[str, np.ndarray], tune: bool) -> None:
-    from edgeattn.runtimes import onnxruntime
-
-    if tune:
-        feeds = {key: value[:1] for key, value in golden.items()}
-        RUNTIMES["onnxruntime"].build(graph_file, folder, precision="fp32", feeds=feeds)
-    else:
-        onnxruntime.write_engine(folder, onnxruntime.default_settings(graph_file, "fp32"))

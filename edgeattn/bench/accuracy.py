@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from edgeattn.bench.golden import drifts, least_cosine
+from edgeattn.bench.golden import drifts
 from edgeattn.bench.inputs import Array, Arrays, one_by_one, save_feeds
 from edgeattn.bench.leg import Leg
 from edgeattn.bench.session import engine_of
@@ -30,7 +30,7 @@ SCHEMA_VERSION = 1
 def check(bundle: Bundle, *, threads: int | None = None) -> dict[str, Any]:
     """The verify document. A failed check is reported in "passed" and not raised; nothing is recorded.
 
-    {schema, created_utc, passed, reasons: [text], precision, runtime, machine,
+    {schema, created_utc, passed, reasons: [text], method, runtime, machine,
      golden: {output: {student: drift, teacher: drift, least_cosine, passed}},
      metrics: {name: {value, teacher, floor, passed}}}
 
@@ -51,14 +51,14 @@ def check(bundle: Bundle, *, threads: int | None = None) -> dict[str, Any]:
             session = leg.load()["session"]
             answers = leg.answer([*golden_feeds, *eval_feeds])
     reasons: list[str] = []
-    golden = _golden(answers[: len(golden_feeds)], samples, reference.precision, reasons)
+    golden = _golden(answers[: len(golden_feeds)], samples, reference.least_cosine, reasons)
     metrics = _metrics(bundle, answers[len(golden_feeds) :], evaluation, teacher, reasons)
     return {
         "schema": SCHEMA_VERSION,
         "created_utc": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "passed": not reasons,
         "reasons": reasons,
-        "precision": reference.precision,
+        "method": reference.method,
         "runtime": session,
         "machine": machine_facts(),
         "golden_samples": len(golden_feeds),
@@ -67,8 +67,7 @@ def check(bundle: Bundle, *, threads: int | None = None) -> dict[str, Any]:
     }
 
 
-def _golden(outputs: list[Arrays], samples: Mapping[str, Array], precision: str, reasons: list[str]) -> dict[str, Any]:
-    floor = least_cosine(precision)
+def _golden(outputs: list[Arrays], samples: Mapping[str, Array], floor: float, reasons: list[str]) -> dict[str, Any]:
     against = {side: drifts(outputs, samples, side) for side in ("student", "teacher")}
     document = {}
     for name, drift in against["student"].items():

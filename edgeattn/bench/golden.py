@@ -14,13 +14,9 @@ import numpy as np
 from edgeattn.bench.inputs import Array, Arrays
 from edgeattn.errors import BundleError, VerificationError
 from edgeattn.jsonfile import COPY_AGAIN
+from edgeattn.manifest import EngineRef
 from edgeattn.metrics import row_cosines
 
-# The least cosine between an output and its golden output, by precision. fp32 differs only in the order of its sums.
-# Dynamic int8 was measured at 0.98 to 0.99. The task's metric decides whether that is good enough; this limit only
-# detects an engine that computes another function.
-LEAST_COSINE = {"fp32": 0.9999, "fp16": 0.999}
-LEAST_COSINE_QUANTIZED = 0.9
 REPEAT_TOLERANCE = 1e-4  # relative; threads may sum in another order
 
 
@@ -37,11 +33,6 @@ class Drift:
     def facts(self) -> dict[str, Any]:
         """As JSON."""
         return asdict(self)
-
-
-def least_cosine(precision: str) -> float:
-    """The least cosine that an engine of this precision may have with its golden outputs."""
-    return LEAST_COSINE.get(precision, LEAST_COSINE_QUANTIZED)
 
 
 def drifts(outputs: Sequence[Arrays], samples: Mapping[str, Array], against: str) -> dict[str, Drift]:
@@ -87,9 +78,9 @@ def _drift(outputs: Sequence[Array], golden: Array, against: str) -> Drift:
     return Drift(against, largest, float(np.min(cosines)), float(np.mean(cosines)), 0)
 
 
-def require_golden(found: Mapping[str, Drift], precision: str, engine: str) -> None:
+def require_golden(found: Mapping[str, Drift], reference: EngineRef, engine: str) -> None:
     """Raise VerificationError when an output differs from its golden output."""
-    floor = least_cosine(precision)
+    floor = reference.least_cosine
     for name, drift in found.items():
         if drift.non_finite:
             raise VerificationError(
@@ -100,7 +91,7 @@ def require_golden(found: Mapping[str, Drift], precision: str, engine: str) -> N
         if drift.min_cosine is None or drift.min_cosine < floor:
             raise VerificationError(
                 f"output {name!r} differs from the {drift.against}'s: the cosine on the worst golden sample "
-                f"is {drift.min_cosine:.4f}, {floor} is required for {precision}",
+                f"is {drift.min_cosine:.4f}, {floor} is required for {reference.method}",
                 where=engine,
                 fix="its timing means nothing; compile the bundle again",
             )

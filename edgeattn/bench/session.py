@@ -229,7 +229,7 @@ class _Session:
         def check(side: str, leg: Leg) -> None:
             answers = leg.answer([*golden, *repeats(feeds)])
             drift = drifts(answers[: len(golden)], samples, _GOLDEN_OF[side])
-            require_golden(drift, manifest.engines[side].precision, f"{side} engine")
+            require_golden(drift, manifest.engines[side], f"{side} engine")
             require_fresh(repeats(feeds), answers[len(golden) :], f"{side} engine{at}")
 
         return check
@@ -250,7 +250,7 @@ class _Session:
             "energy_mj": None if energy is None else energy["joules"] * 1e3,
             "energy_scope": None if energy is None else energy["scope"],
             "energy_source": None if energy is None else energy["source"],
-            "precision": reference.precision,
+            "method": reference.method,
             "samples": sum(map(len, seen.series)),
             "steady": all(seen.steady),
         }

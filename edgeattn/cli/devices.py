@@ -50,7 +50,7 @@ def _lines(profile: DeviceProfile) -> Iterator[tuple[str, str]]:
     for runtime in profile.runtimes:
         version = f" >={runtime.min_version}" if runtime.min_version else ""
         low, high = runtime.opset
-        yield "runtime", f"{runtime.name}{version}, opset {low} to {high}: {', '.join(runtime.precisions)}"
+        yield "runtime", f"{runtime.name}{version}, opset {low} to {high}: {', '.join(runtime.methods)}"
     yield "memory", f"{profile.memory_bytes / 2**30:.1f} GiB" if profile.memory_bytes else "unknown"
     if cpu := profile.cpu:
         yield "cpu", cpu.model or "unknown"

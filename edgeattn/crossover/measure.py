@@ -19,6 +19,7 @@ from edgeattn.attention import ATTENTION
 from edgeattn.attention.variant import Shape, VariantOptions
 from edgeattn.bench.compare import quick_compare
 from edgeattn.bench.inputs import Arrays
+from edgeattn.bench.leg import Engine
 from edgeattn.bench.statistics import ratio
 from edgeattn.crossover.block import HIDDEN, INPUTS, MASK, add_projections, core, ending_uncopied
 from edgeattn.crossover.choice import DENSE
@@ -185,7 +186,7 @@ class _Session:
             folder.mkdir()
             with nullcontext() if projections else ending_uncopied(graph):
                 save(graph, folder / "model.onnx")
-            write_engine(folder / "engine", default_settings(folder / "model.onnx", "fp32", self.threads))
+            write_engine(folder / "engine", default_settings(folder / "model.onnx", "fp32"))
             yield _Form(name, form, projections, folder, length)
 
     def _cell(self, forms: Sequence[_Form], length: int, projections: bool) -> dict[str, Any]:
@@ -194,9 +195,9 @@ class _Session:
             if form.projections == projections and form.length in (None, length) and self._fits(form, length)
         ]  # fmt: skip
         times = quick_compare(
-            {form.label: (form.folder / "engine", form.folder) for form in fits},
+            {form.label: Engine(form.folder, form.folder / "engine", RUNTIME.name, self.threads) for form in fits},
             [_feeds(self.setting, length, projections)],
-            threads=self.threads, rounds=self.effort.rounds, block_s=self.effort.block_s, warm_s=self.effort.warm_s,
+            rounds=self.effort.rounds, block_s=self.effort.block_s, warm_s=self.effort.warm_s,
             seed=length,
         )  # fmt: skip
         best: dict[str, Any] = {}

@@ -25,7 +25,7 @@ class RuntimeSupport(Part):
     opset: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] = Field(
         description="lowest and highest ONNX opset that every version from min_version on runs"
     )
-    precisions: tuple[Name, ...] = Field(min_length=1)
+    methods: tuple[Name, ...] = Field(min_length=1)
 
     @model_validator(mode="after")
     def _ordered(self) -> RuntimeSupport:

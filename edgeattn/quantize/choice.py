@@ -19,7 +19,7 @@ from edgeattn.bench.leg import Engine, Leg
 from edgeattn.bundle import TaskSpec, TensorSpec
 from edgeattn.errors import VerificationError
 from edgeattn.metrics import score
-from edgeattn.quantize.methods import PRECISIONS
+from edgeattn.quantize.methods import METHODS
 
 # A candidate must be this much faster, or smaller, to be preferred to a more precise one: less is timing noise.
 WORTH = 0.03
@@ -27,10 +27,10 @@ WORTH = 0.03
 
 @dataclass(frozen=True)
 class Candidate:
-    """A built engine of one form of a model in one precision."""
+    """A built engine of one form of a model in one method."""
 
     name: str
-    precision: str
+    method: str
     root: Path  # the folder that the engine's graph path starts from
     folder: Path  # of the engine
     bytes: int  # graph and weights, on disk
@@ -54,8 +54,8 @@ def choose(
     evaluation: the arrays of eval.npz. feeds: the inputs to time with.
     Raises VerificationError where no candidate keeps the accuracy floor.
     """
-    candidates = sorted(candidates, key=lambda candidate: PRECISIONS.index(candidate.precision))
-    latencies = quick_compare({c.name: (c.folder, c.root) for c in candidates}, feeds, runtime=runtime)
+    candidates = sorted(candidates, key=lambda candidate: METHODS.index(candidate.method))
+    latencies = quick_compare({c.name: Engine(c.root, c.folder, runtime) for c in candidates}, feeds)
     higher = next(metric.higher_is_better for metric in task.metrics if metric.name == task.accept_metric)
     teacher = {key.removeprefix("teacher."): x for key, x in evaluation.items() if key.startswith("teacher.")}
     floor = floor_of(
@@ -67,7 +67,7 @@ def choose(
         rows.append(
             {
                 "name": candidate.name,
-                "precision": candidate.precision,
+                "method": candidate.method,
                 "latency_ms": round(statistics.median(latencies[candidate.name]), 4),
                 "bytes": candidate.bytes,
                 task.accept_metric: value,
@@ -101,7 +101,7 @@ def _goodness(value: float | None, higher_is_better: bool) -> float:
 def _pick(rows: Sequence[dict[str, Any]], measure: str) -> dict[str, Any]:
     """The row to ship; rows: those within the floor, the most precise first."""
     chosen, least = rows[0], math.inf
-    for _, group in itertools.groupby(rows, key=lambda row: row["precision"]):
+    for _, group in itertools.groupby(rows, key=lambda row: row["method"]):
         same = list(group)
         best = min(row[measure] for row in same)
         if best < least * (1 - WORTH):
@@ -122,7 +122,7 @@ def _why(row: dict[str, Any], rows: list[dict[str, Any]], measure: str, floor: f
         elif (ratio := other[measure] / row[measure]) >= 1:
             parts.append(f"{ratio:.2f} x {word} than {name}")
         else:
-            than = "" if other["precision"] == row["precision"] else " than the best more precise candidate"
+            than = "" if other["method"] == row["method"] else " than the best more precise candidate"
             parts.append(f"{name} at {other[measure]} {unit} is less than {WORTH:.0%} {word}{than}")
     return "; ".join(parts)
 

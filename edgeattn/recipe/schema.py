@@ -269,13 +269,13 @@ class Export(Part):
     )
 
 
-Precision = Literal["fp32", "int8-dynamic"]
+MethodName = Literal["fp32", "int8-dynamic"]
 
 
 class Quantize(Part):
-    """Which precisions are tried. The target's fastest one within the accuracy floor is shipped."""
+    """Which methods are tried. The target's fastest one within the accuracy floor is shipped."""
 
-    precisions: Distinct[Precision] = ("fp32", "int8-dynamic")
+    methods: Distinct[MethodName] = ("fp32", "int8-dynamic")
     prefer: Literal["latency", "size"] = "latency"
 
 

@@ -58,7 +58,7 @@ def render(manifest: Manifest, verify: Document | None, bench: Document | None) 
         _section("Dense and efficient, side by side", _bench(bench)),
         _section("Accuracy", _accuracy(manifest, verify)),
         _section("What was swapped", _plan(manifest.plan)),
-        _section(f"Why {manifest.engines['efficient'].precision}", _choice(manifest.choice)),
+        _section(f"Why {manifest.engines['efficient'].method}", _choice(manifest.choice)),
         _section("Where it was measured", _machine(manifest, verify, bench)),
         _section("Provenance", _provenance(manifest)),
         _section("How to reproduce it", _again(manifest, bench)),

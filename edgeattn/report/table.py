@@ -9,7 +9,7 @@ from typing import Any, TextIO
 from edgeattn.cli.console import plain
 from edgeattn.report import text
 
-_HEAD = ("tokens", "engine", "precision", "p50 ms", "p90 ms", "cold start ms", "memory", "on disk", "energy")
+_HEAD = ("tokens", "engine", "method", "p50 ms", "p90 ms", "cold start ms", "memory", "on disk", "energy")
 
 
 def bench_rows(document: Mapping[str, Any]) -> list[tuple[str, ...]]:
@@ -23,7 +23,7 @@ def bench_rows(document: Mapping[str, Any]) -> list[tuple[str, ...]]:
                 (
                     text.length(cell),
                     name,
-                    side["precision"],
+                    side["method"],
                     text.latency(side),
                     text.number(side["p90_ms"]),
                     text.number(side["cold_start_ms"]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
+    from edgeattn.devices.profile import CpuFacts
     from edgeattn.manifest import EngineRef, Manifest
 
 Arrays = dict[str, NDArray[np.generic]]  # tensor name -> array
@@ -27,6 +29,22 @@ class Session(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Configuration:
+    """Session settings of a runtime that `build` times.
+
+    name: for reports. settings: as JSON, known to the runtime.
+    least_cosine: that its outputs have with those of the graph as it stands; None: it computes what the graph says.
+    """
+
+    name: str
+    settings: Mapping[str, Any]
+    least_cosine: float | None = None
+
+
+DEFAULT = Configuration("default", {})
+
+
 class Runtime(Protocol):
     """A library that runs graphs. Its native code runs in a `worker` wherever its input is not our own."""
 
@@ -37,13 +55,15 @@ class Runtime(Protocol):
         """The installed version; None when it is not installed."""
         ...
 
-    def build(
-        self, graph: Path, out: Path, *, precision: str, feeds: Arrays, threads: int | None = None
-    ) -> dict[str, Any]:
+    def configurations(self, cpu: CpuFacts | None) -> tuple[Configuration, ...]:
+        """The session settings worth timing on a device with this processor, the default first."""
+        ...
+
+    def build(self, graph: Path, out: Path, *, method: str, configuration: Configuration = DEFAULT) -> dict[str, Any]:
         """Write the engine of `graph` into the folder `out`: engine.json and whatever else it needs.
 
-        graph: a file that lies directly in the bundle's root.
-        feeds: inputs to tune on.
+        graph: a file of the bundle, that lies directly in the folder which is `root` for `load`.
+        method: of its quantization.
         Returns the content of engine.json. Raises DeviceError when the runtime is missing.
         """
         ...

@@ -28,7 +28,6 @@ def check_graph(
     files: Mapping[str, FileEntry],
     *,
     domains: Collection[str],
-    precision: str,
     inputs: Sequence[TensorSpec],
     outputs: Sequence[TensorSpec],
     length: int | None = None,
@@ -53,10 +52,6 @@ def check_graph(
     for tensor in below(model, "tensor"):
         if fault := _external_fault(tensor, files):
             raise refuse(f"tensor {last(tensor, 'name', '')!r} {fault}")
-    quantized = ("", "DynamicQuantizeLinear") in operators
-    if quantized != (precision == "int8-dynamic"):
-        has = "has" if quantized else "has no"
-        raise refuse(f"{has} quantized operators, but the bundle says that it is {precision}")
     graph = model["graph"][0]
     weights = {last(tensor, "name", "") for tensor in graph.get("tensor", [])}
     given = {name: value for name, value in _values(graph, "input") if name not in weights}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import statistics
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,14 +10,13 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator
 
 from edgeattn.devices.probe import probe_cpu, usable_threads
-from edgeattn.devices.profile import Name
+from edgeattn.devices.profile import CpuFacts, Name
 from edgeattn.errors import BundleError, DeviceError
 from edgeattn.jsonfile import COPY_AGAIN, read_json
-from edgeattn.manifest import Count, Digest, EngineRef, GraphName, Manifest, Precision
-from edgeattn.runtimes.base import Arrays, Session
+from edgeattn.manifest import Count, Digest, EngineRef, GraphName, Manifest
+from edgeattn.runtimes.base import DEFAULT, Arrays, Configuration, Session
 from edgeattn.runtimes.buckets import AXIS, BucketedSession
 from edgeattn.runtimes.graphs import check_graph
-from edgeattn.scratch import scratch
 from edgeattn.store import sha256_file, write_json
 from edgeattn.validation import Part
 
@@ -26,12 +24,12 @@ LOG = logging.getLogger("edgeattn")
 ENGINE = "engine.json"
 PROVIDERS = ["CPUExecutionProvider"]
 
-# The configurations that are timed, the default first. ONNX Runtime 1.32's fused SkipLayerNormalization was measured
-# 8 x slower than LayerNormalization and Add on AVX512.
+# ONNX Runtime 1.32's fused SkipLayerNormalization was measured 8 x slower than LayerNormalization and Add on AVX512.
 _Optimizer = Literal["SkipLayerNormFusion"]
-CONFIGURATIONS: tuple[tuple[_Optimizer, ...], ...] = ((), ("SkipLayerNormFusion",))
-# A setting other than the default must be this much faster, or timing noise would decide the engine and its digest.
-WORTH = 0.05
+CONFIGURATIONS = (
+    Configuration("default", {}),
+    Configuration("no SkipLayerNormFusion", {"disabled_optimizers": ("SkipLayerNormFusion",)}),
+)
 
 
 class Bucket(Part):
@@ -41,29 +39,17 @@ class Bucket(Part):
     graph: GraphName
 
 
-class Trial(Part):
-    """One configuration that was timed."""
-
-    disabled_optimizers: tuple[_Optimizer, ...]
-    latency_ms: Annotated[float, Field(ge=0)]
-
-
 class Settings(Part):
-    """engine.json.
-
-    threads: those of the tuning; a session uses its own machine's.
-    """
+    """engine.json."""
 
     schema_version: Literal[1] = Field(alias="schema")
     runtime: Literal["onnxruntime"]
     version: Annotated[str, Field(pattern=r"^[0-9][0-9A-Za-z.+]{0,63}$")]
     graph: GraphName
     graph_sha256: Digest
-    precision: Precision
-    threads: Annotated[int, Field(ge=1, le=1024)]
+    method: Name
     instruction_sets: tuple[Name, ...]
     disabled_optimizers: tuple[_Optimizer, ...] = ()
-    tried: tuple[Trial, ...] = ()
     buckets: tuple[Bucket, ...] = ()
 
     @field_validator("buckets")
@@ -106,30 +92,14 @@ class OnnxRuntime:
             return None
         return str(onnxruntime.__version__)
 
-    def build(
-        self, graph: Path, out: Path, *, precision: str, feeds: Arrays, threads: int | None = None
-    ) -> dict[str, Any]:
-        """Time the session configurations in fresh processes, in turn, and write the fastest to engine.json."""
-        # Imported here because bench imports the runtimes, and only tuning needs bench.
-        from edgeattn.bench.compare import quick_compare
+    def configurations(self, cpu: CpuFacts | None) -> tuple[Configuration, ...]:
+        """With all graph optimizers, and without the one that can be slow."""
+        return CONFIGURATIONS
 
+    def build(self, graph: Path, out: Path, *, method: str, configuration: Configuration = DEFAULT) -> dict[str, Any]:
+        """Write engine.json: the graph stays where it is."""
         self._require()
-        plain = default_settings(graph, precision, threads)
-        with scratch("tuning") as folder:
-            candidates = {}
-            for disabled in CONFIGURATIONS:
-                name = "+".join(disabled) or "default"
-                write_engine(folder / name, plain.model_copy(update={"disabled_optimizers": disabled}))
-                candidates[name] = (folder / name, graph.parent)
-            timed = quick_compare(candidates, [feeds], runtime=self.name, threads=threads)
-        tried = tuple(
-            Trial(disabled_optimizers=disabled, latency_ms=round(statistics.median(latencies), 6))
-            for disabled, latencies in zip(CONFIGURATIONS, timed.values(), strict=True)
-        )
-        fastest = min(tried, key=lambda trial: trial.latency_ms)
-        chosen = fastest if fastest.latency_ms < tried[0].latency_ms * (1 - WORTH) else tried[0]
-        update = {"disabled_optimizers": chosen.disabled_optimizers, "tried": tried}
-        return write_engine(out, plain.model_copy(update=update))
+        return write_engine(out, default_settings(graph, method).model_copy(update=dict(configuration.settings)))
 
     def add_buckets(self, engine: Path, graphs: Mapping[int, str]) -> None:
         """Let a built engine use graphs with fixed lengths: length -> file in the bundle's root."""
@@ -142,7 +112,7 @@ class OnnxRuntime:
         file, files = root / engine.path / ENGINE, manifest.files
         for key, value, expected in (
             ("graph", settings.graph, engine.graph),
-            ("precision", settings.precision, engine.precision),
+            ("method", settings.method, engine.method),
             ("graph_sha256", settings.graph_sha256, files[engine.graph].sha256),
         ):
             if value != expected:
@@ -155,7 +125,6 @@ class OnnxRuntime:
                 root / graph,
                 files,
                 domains={operator.partition("::")[0] for operator in self.operators},
-                precision=settings.precision,
                 inputs=manifest.inputs,
                 outputs=manifest.outputs,
                 length=length,
@@ -227,7 +196,7 @@ class OnnxRuntime:
 RUNTIME = OnnxRuntime()
 
 
-def default_settings(graph: Path, precision: str, threads: int | None = None) -> Settings:
+def default_settings(graph: Path, method: str) -> Settings:
     """The settings of an engine that was not tuned, for this machine."""
     facts = {
         "schema": 1,
@@ -235,8 +204,7 @@ def default_settings(graph: Path, precision: str, threads: int | None = None) ->
         "version": RUNTIME.version() or "",
         "graph": graph.name,
         "graph_sha256": sha256_file(graph),
-        "precision": precision,
-        "threads": threads or usable_threads(),
+        "method": method,
         "instruction_sets": _instruction_sets(),
     }
     return Settings.model_validate(facts)

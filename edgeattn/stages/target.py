@@ -1,4 +1,4 @@
-"""What the target decides: the opset of the graphs and the precisions that are tried."""
+"""What the target decides: the opset of the graphs and the methods that are tried."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def opset_of(recipe: Recipe, device: DeviceProfile) -> int:
     return opset
 
 
-def precisions_of(recipe: Recipe, device: DeviceProfile) -> list[str]:
-    """The recipe's precisions that the device runs. Raises RecipeError where it runs none."""
+def methods_of(recipe: Recipe, device: DeviceProfile) -> list[str]:
+    """The recipe's methods that the device runs. Raises RecipeError where it runs none."""
     support = supported(device)
-    found: list[str] = [precision for precision in recipe.quantize.precisions if precision in support.precisions]
+    found: list[str] = [method for method in recipe.quantize.methods if method in support.methods]
     if not found:
         raise RecipeError(
-            f"{device.name} runs none of {', '.join(recipe.quantize.precisions)}",
-            where="quantize.precisions",
-            fix=f"use {' or '.join(support.precisions)}",
+            f"{device.name} runs none of {', '.join(recipe.quantize.methods)}",
+            where="quantize.methods",
+            fix=f"use {' or '.join(support.methods)}",
         )
     return found

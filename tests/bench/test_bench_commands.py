@@ -64,7 +64,7 @@ def test_another_device_is_not_measured_here(tmp_path, capsys, command):
 
 @pytest.mark.parametrize("command", ["verify", "bench"])
 def test_an_older_runtime_than_the_target_allows_is_refused(tmp_path, capsys, command):
-    runtime = {"name": "onnxruntime", "min_version": "99.1", "opset": [17, 21], "precisions": ["fp32"]}
+    runtime = {"name": "onnxruntime", "min_version": "99.1", "opset": [17, 21], "methods": ["fp32"]}
     bundle = tiny_bundle.make(tmp_path / "tiny", target=tiny_bundle.this_machine(runtimes=[runtime]))
     assert run([command, str(bundle.path)]) == 4
     installed = RUNTIMES["onnxruntime"].version()

@@ -12,7 +12,7 @@ import tiny_bundle
 from edgeattn.bench.compare import quick_compare
 from edgeattn.bench.inputs import bench_feeds
 from edgeattn.bench.raw import unpack
-from edgeattn.bench.session import run
+from edgeattn.bench.session import engine_of, run
 from edgeattn.bundle import Bundle
 from edgeattn.errors import BundleError, InputError, ResourceError, ToolError, VerificationError
 
@@ -24,7 +24,7 @@ def test_the_document_has_both_sides_and_their_ratio(tiny, hasty):
     assert [cell["length"] for cell in document["cells"]] == [8, 64]
     for cell in document["cells"]:
         for side in (cell["dense"], cell["efficient"]):
-            assert side["precision"] == "fp32"
+            assert side["method"] == "fp32"
             assert side["p50_ms"] > 0
             assert side["cold_start_ms"] > side["p50_ms"]
             assert side["peak_memory_mb"] > 0
@@ -109,9 +109,9 @@ def test_a_missing_side_is_said(tiny, hasty):
 
 
 def test_quick_compare_gives_a_latency_a_round_for_each(tiny):
-    candidates = {side: (tiny.path / "engine" / side, tiny.path) for side in ("dense", "efficient")}
+    engines = {side: engine_of(tiny, side) for side in ("dense", "efficient")}
     feeds = bench_feeds(tiny.manifest.inputs, tiny.arrays("eval"), length=256, batch_size=1, count=2)
-    timed = quick_compare(candidates, feeds, rounds=3, block_s=0.01, warm_s=0.01)
+    timed = quick_compare(engines, feeds, rounds=3, block_s=0.01, warm_s=0.01)
     assert list(timed) == ["dense", "efficient"]
     assert [len(latencies) for latencies in timed.values()] == [3, 3]
     assert all(latency > 0 for latencies in timed.values() for latency in latencies)
@@ -120,4 +120,4 @@ def test_quick_compare_gives_a_latency_a_round_for_each(tiny):
 def test_an_engine_that_cannot_run_is_named(tiny):
     feeds = [{"input_ids": np.array([[10**6]]), "attention_mask": np.array([[1]])}]
     with pytest.raises(ToolError, match="stage bench compare efficient: failed"):
-        quick_compare({"efficient": (tiny.path / "engine/efficient", tiny.path)}, feeds)
+        quick_compare({"efficient": engine_of(tiny, "efficient")}, feeds)

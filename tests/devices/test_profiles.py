@@ -15,7 +15,7 @@ runtimes:
   - name: onnxruntime
     min_version: "1.20"
     opset: [17, 21]
-    precisions: [fp32]
+    methods: [fp32]
 memory_bytes: 1000
 energy:
   kind: rapl
@@ -111,13 +111,13 @@ def test_a_mistake_is_placed_in_the_file_that_makes_it(tmp_path: Path) -> None:
 
 
 def test_an_unknown_key_gets_the_nearest(tmp_path: Path) -> None:
-    _device(tmp_path, "board", BASE.replace("precisions:", "precision:"))
+    _device(tmp_path, "board", BASE.replace("methods:", "method:"))
 
     with pytest.raises(InputError) as caught:
         load_device("board", folder=tmp_path)
 
-    assert "board.yaml:7: runtimes[0].precision: unknown key" in str(caught.value)
-    assert "fix: did you mean 'precisions'?" in str(caught.value)
+    assert "board.yaml:7: runtimes[0].method: unknown key" in str(caught.value)
+    assert "fix: did you mean 'methods'?" in str(caught.value)
 
 
 def test_a_newer_schema_names_both_versions(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ attention:
 export: {buckets: [16, 8]}
 distill:
   finetune: {steps: 12, learning_rate: 1e-3, batch_size: 8}
-quantize: {precisions: [fp32]}
+quantize: {methods: [fp32]}
 accept: {metric: teacher_cosine, of_teacher: 0.3}
 bench: {lengths: [12], pairs: 3}
 """
@@ -69,8 +69,8 @@ def the_bundle_is_whole_and_right(bundle):
 
 def fused_operators_are_tried_and_the_evidence_says_which_was_kept(bundle):
     choice = Bundle.open(bundle).manifest.choice["efficient"]
-    tried = [candidate["name"].removesuffix(" fp32") for candidate in choice["candidates"]]
-    assert tried == ["efficient", "efficient-fused"]
+    tried = {candidate["name"].partition(" fp32")[0] for candidate in choice["candidates"]}
+    assert tried == {"efficient", "efficient-fused"}
     values = [candidate["teacher_cosine"] for candidate in choice["candidates"]]
     np.testing.assert_allclose(values, values[0], atol=1e-4)  # all are the same model
     fused = {name for name in operators(bundle / "model.onnx") if name.startswith("com.microsoft")}

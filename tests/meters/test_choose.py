@@ -16,7 +16,7 @@ def _profile(kind: str, power_model: PowerModel | None) -> DeviceProfile:
     return DeviceProfile(
         name="board",
         description="A board.",
-        runtimes=(RuntimeSupport(name="onnxruntime", opset=(17, 21), precisions=("fp32",)),),
+        runtimes=(RuntimeSupport(name="onnxruntime", opset=(17, 21), methods=("fp32",)),),
         energy=EnergySource(kind=kind, power_model=power_model),
     )
 

@@ -1,4 +1,4 @@
-"""Which candidate ships: accurate first, then fast or small, and no precision given up for timing noise."""
+"""Which candidate ships: accurate first, then fast or small, and no method given up for timing noise."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def test_a_less_precise_form_must_beat_the_fastest_more_precise_one(offer, order
     ]
     why = offer(dict(forms[place] for place in order))
     assert why["chosen"] == "fused fp32"
-    assert [row["precision"] for row in why["candidates"]] == ["fp32"] * 2 + ["int8-dynamic"] * 2
+    assert [row["method"] for row in why["candidates"]] == ["fp32"] * 2 + ["int8-dynamic"] * 2
     assert sorted(why["because"].split("; ")) == [
         "1.33 x faster than fused int8-dynamic",
         "1.67 x faster than plain fp32",

@@ -126,6 +126,6 @@ def test_without_vnni_weights_keep_to_seven_bits(tmp_path):
 
 def test_a_graph_without_a_linear_layer_is_refused(tmp_path):
     source, small = graph(tmp_path, linear=False), target(tmp_path)
-    with pytest.raises(ToolError, match=r"graph\.onnx: no linear layer to quantize\n  fix: use precisions: \[fp32\]"):
+    with pytest.raises(ToolError, match=r"graph\.onnx: no linear layer to quantize\n  fix: use methods: \[fp32\]"):
         quantize(source, small, "int8-dynamic", None)
     assert list(small.parent.iterdir()) == []

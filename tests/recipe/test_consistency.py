@@ -57,7 +57,7 @@ CASES = [
     # lists
     (("[128]", "[]"), "kws.yaml:14: bench.lengths: is an empty list\n  fix: name at least one, or remove the key"),
     (("[128]", "[128, 512, 128]"), "kws.yaml:14: bench.lengths: names 128 twice\n  fix: name it once"),
-    (("reduce: []", "quantize: {precisions: []}"), "kws.yaml:12: quantize.precisions: is an empty list"),
+    (("reduce: []", "quantize: {methods: []}"), "kws.yaml:12: quantize.methods: is an empty list"),
     (("reduce: []", "export: {buckets: [8, 8]}"), "kws.yaml:12: export.buckets: names 8 twice"),
     # sources
     (("python-docs\"}", "pyton-docs\"}"),

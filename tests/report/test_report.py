@@ -27,7 +27,7 @@ SIDE = {
     "energy_mj": None,
     "energy_scope": None,
     "energy_source": None,
-    "precision": "fp32",
+    "method": "fp32",
     "samples": 600,
     "steady": True,
 }
@@ -38,7 +38,7 @@ def cell(length, ratio, low, high):
         **SIDE,
         "p50_ms": SIDE["p50_ms"] / ratio,
         "disk_bytes": 1_000_000,
-        "precision": "int8-dynamic",
+        "method": "int8-dynamic",
     }
     speedup = {"ratio": ratio, "low": low, "high": high, "confidence": 0.96875, "pairs": 6}
     return {
@@ -75,7 +75,7 @@ def verify():
 @pytest.fixture
 def manifest(tmp_path):
     made = tiny_bundle.make(tmp_path / "tiny").manifest
-    rows = [{"precision": "fp32", "latency_ms": 8.25}, {"precision": "int8-dynamic", "spearman": 0.82}]
+    rows = [{"method": "fp32", "latency_ms": 8.25}, {"method": "int8-dynamic", "spearman": 0.82}]
     choice = {
         "efficient": {"because": "int8-dynamic is 1.4 x faster than fp32", "candidates": rows},
         "untrained": {"spearman": 0.6138},
@@ -98,7 +98,7 @@ def test_the_page_says_what_was_measured_and_why(manifest, verify, bench):
         "spearman 0.8211 0.6138 0.8199 0.8203 0.8129 passed",  # teacher, student, shipped, floor
         "0 hedgehog features 16",
         "int8-dynamic is 1.4 x faster than fp32",
-        "precision latency ms spearman fp32 8.25 n/a int8-dynamic n/a 0.82",
+        "method latency ms spearman fp32 8.25 n/a int8-dynamic n/a 0.82",
         "measured at length 2048",
         "cpu model Cortex-A76",
         "max mhz n/a",
@@ -153,9 +153,7 @@ def test_nothing_from_outside_becomes_markup(manifest, verify, bench):
             "libraries": {EVIL: EVIL},
             "choice": {"dense": {"because": EVIL, "candidates": [{EVIL: EVIL}]}, EVIL: [EVIL]},
             "files": {EVIL: FileEntry(sha256="sha256:" + "0" * 64, bytes=1)},
-            "engines": {
-                side: engine.model_copy(update={"precision": EVIL}) for side, engine in manifest.engines.items()
-            },
+            "engines": {side: engine.model_copy(update={"method": EVIL}) for side, engine in manifest.engines.items()},
         }
     )
     verify = copy.deepcopy(verify)
@@ -166,7 +164,7 @@ def test_nothing_from_outside_becomes_markup(manifest, verify, bench):
     bench["created_utc"] = bench["threads"] = bench["pairs"] = EVIL
     for each in bench["cells"]:
         each["speedup"]["pairs"] = EVIL
-        each["efficient"] |= {"precision": EVIL, "energy_mj": 1.0, "energy_scope": EVIL}
+        each["efficient"] |= {"method": EVIL, "energy_mj": 1.0, "energy_scope": EVIL}
     page = render(manifest, verify, bench)
     assert "<script" not in page
     assert page.count("&lt;script&gt;") > 20
@@ -240,7 +238,7 @@ def test_the_plain_table_aligns_and_tells(bench, verify):
     show_bench(bench, stream)
     show_verify(verify, stream)
     printed = stream.getvalue().splitlines()
-    assert printed[0].split()[:4] == ["tokens", "engine", "precision", "p50"]
+    assert printed[0].split()[:4] == ["tokens", "engine", "method", "p50"]
     assert printed[1].split()[:6] == ["128", "dense", "fp32", "20", "*", "n/a"]
     assert "2048 tokens: 2.50 x faster than dense, interval 2.40 to 2.60 (96.9 %), 6 pairs" in printed
     assert any("never became steady" in line for line in printed)
@@ -254,7 +252,7 @@ def test_terminal_sequences_and_markup_are_shown_not_obeyed(terminal):
             return terminal
 
     stream = Stream()
-    show(["precision"], [["\x1b]0;owned\x07[red]fp32[/red]\x1b[2J"]], stream)
+    show(["method"], [["\x1b]0;owned\x07[red]fp32[/red]\x1b[2J"]], stream)
     assert "[red]fp32[/red]" in stream.getvalue()
     assert "owned" not in stream.getvalue()
     assert "\x1b[2J" not in stream.getvalue()

@@ -21,7 +21,7 @@ from edgeattn.runtimes.onnxruntime import RUNTIME, default_settings, write_engin
 def root(tmp_path):
     """A folder with a graph and its engine with default settings."""
     onnx.save(tiny_bundle.graph(), tmp_path / "model.onnx")
-    write_engine(tmp_path / "engine", default_settings(tmp_path / "model.onnx", "fp32", threads=1))
+    write_engine(tmp_path / "engine", default_settings(tmp_path / "model.onnx", "fp32"))
     return tmp_path
 
 
@@ -30,17 +30,15 @@ def edit(root, **changes):
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
 
-def test_build_times_both_configurations_and_copies_no_weights(root):
-    feeds = tiny_bundle.samples(1)
-    document = RUNTIMES["onnxruntime"].build(
-        root / "model.onnx", root / "built", precision="fp32", feeds=feeds, threads=1
-    )
+def test_an_engine_is_a_configuration_and_copies_no_weights(root):
+    plain, other = RUNTIME.configurations(None)
+    assert (plain.name, plain.settings) == ("default", {})
+    document = RUNTIME.build(root / "model.onnx", root / "built", method="fp32", configuration=other)
     assert [path.name for path in (root / "built").iterdir()] == ["engine.json"]
     assert json.loads((root / "built" / "engine.json").read_text()) == document
-    assert [trial["disabled_optimizers"] for trial in document["tried"]] == [[], ["SkipLayerNormFusion"]]
-    assert document["disabled_optimizers"] in ([], ["SkipLayerNormFusion"])
-    assert (document["graph"], document["precision"], document["threads"]) == ("model.onnx", "fp32", 1)
-    assert RUNTIME.load(root, root / "built").describe()["tuned_here"] is True
+    assert (document["graph"], document["method"]) == ("model.onnx", "fp32")
+    facts = RUNTIME.load(root, root / "built").describe()
+    assert (facts["tuned_here"], facts["disabled_optimizers"]) == (True, ["SkipLayerNormFusion"])
 
 
 def test_outputs_are_those_of_the_reference_evaluator(root):

@@ -1,10 +1,9 @@
-"""The stages that make engines of a student and its teacher: export, quantize and build."""
+"""The stage that writes graphs of the student and of its teacher."""
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,9 +11,9 @@ import numpy as np
 from edgeattn.bundle import TensorSpec
 from edgeattn.runtimes import RUNTIMES
 from edgeattn.stage import Job
-from edgeattn.stages.evidence import bench_lengths, load, save_evidence, scores, task_spec
+from edgeattn.stages.evidence import load, save_evidence, scores
 from edgeattn.stages.learn import make_task, positions
-from edgeattn.stages.target import opset_of, precisions_of
+from edgeattn.stages.target import opset_of
 from edgeattn.store import write_json
 from edgeattn.target import supported
 
@@ -78,66 +77,6 @@ def export(job: Job) -> dict[str, Any]:
     facts["inputs"], facts["outputs"] = _tensors(task, evaluation, outputs["student"])
     nodes = facts["graphs"]["efficient"]["nodes"]
     return {**facts, "note": f"opset {opset}, {nodes} nodes"}
-
-
-def build(job: Job) -> dict[str, Any]:
-    """Quantizes and builds every form of both models, measures all, and keeps the best of each that is accurate."""
-    from edgeattn.bench.inputs import bench_feeds
-    from edgeattn.export.buckets import fix_length
-    from edgeattn.quantize import Candidate, choose, quantize
-
-    recipe, device, graphs, out = job.recipe, job.device, job.path("export"), job.out
-    facts = job.facts("export")
-    runtime = supported(device).name
-    precisions = precisions_of(recipe, device)
-    inputs = tuple(TensorSpec.model_validate_json(text) for text in facts["inputs"])
-    evaluation = load(graphs / "eval.npz")
-    task = task_spec(recipe, evaluation)
-    lengths = bench_lengths(recipe, sequence=facts["sequence"], limit=facts["max_length"])
-    longest, batch_size = max(lengths) if lengths else None, recipe.bench.batch_size
-    feeds = bench_feeds(inputs, evaluation, length=longest, batch_size=batch_size, count=4)
-    work = job.work / "candidates"
-    shutil.rmtree(work, ignore_errors=True)  # of a run that was killed
-    why: dict[str, Any] = {}
-    for side in ("efficient", "dense"):
-        candidates: list[Candidate] = []
-        forms = [form for form in facts["graphs"] if form.startswith(side)]
-        wanted = [(form, precision) for form in forms for precision in precisions]
-        for done, (form, precision) in enumerate(wanted):
-            name = f"{form} {precision}"
-            job.progress.update(done, len(wanted), building=name)
-            folder = work / name.replace(" ", "-")
-            folder.mkdir(parents=True)
-            graph = folder / ("model.onnx" if side == "efficient" else "dense.onnx")
-            quantize(graphs / f"{form}.onnx", graph, precision, device.cpu)
-            engine = folder / "engine" / side
-            engine.mkdir(parents=True)
-            RUNTIMES[runtime].build(graph, engine, precision=precision, feeds=feeds[0])
-            size = sum(file.stat().st_size for file in folder.glob("*.onnx*"))
-            candidates.append(Candidate(name, precision, folder, engine, size))
-        chosen, why[side] = choose(
-            candidates, runtime=runtime, inputs=inputs, evaluation=evaluation, task=task, feeds=feeds,
-            prefer=recipe.quantize.prefer, what=side,
-        )  # fmt: skip
-        why[side]["precision"] = chosen.precision
-        _move(chosen.root, out)
-        if recipe.export.buckets:
-            graph = out / ("model.onnx" if side == "efficient" else "dense.onnx")
-            buckets = {length: f"{graph.stem}-{length}.onnx" for length in recipe.export.buckets}
-            for length, name in buckets.items():
-                fix_length(graph, out / name, length)
-            RUNTIMES[runtime].add_buckets(out / "engine" / side, buckets)
-    why["measured_at"] = {"length": longest, "batch_size": batch_size}
-    shutil.rmtree(work)
-    return {"runtime": runtime, "choice": why, "note": why["efficient"]["because"]}
-
-
-def _move(folder: Path, to: Path) -> None:
-    """Moves the files of `folder` into `to`, which is on the same file system."""
-    for file in [path for path in folder.rglob("*") if path.is_file()]:
-        target = to / file.relative_to(folder)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        file.replace(target)
 
 
 def forms_of(side: str, operators: frozenset[str]) -> Iterator[tuple[str, frozenset[str]]]:

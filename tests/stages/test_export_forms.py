@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgeattn.stages.lower import forms_of
+from edgeattn.stages.export import forms_of
 
 DENSE, LINEAR = "com.microsoft::MultiHeadAttention", "com.microsoft::LinearAttention"
 
