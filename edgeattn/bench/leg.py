@@ -11,7 +11,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import count
+from itertools import cycle
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -47,18 +47,23 @@ class Engine:
 class Leg:
     """A fresh process for one engine. Use as a context manager."""
 
-    def __init__(self, name: str, engine: Engine, feeds: Path, *, quiet: bool = False) -> None:
-        """feeds: written by `save_feeds`. quiet: suppress its warnings, which an earlier leg has logged."""
+    def __init__(
+        self, name: str, engine: Engine, *feeds: Path, quiet: bool = False, timeout_s: float = TIMEOUT_S
+    ) -> None:
+        """feeds: written by `save_feeds`, one file per case, such as a length. timeout_s: for one request.
+
+        quiet: suppress its warnings, which an earlier leg has logged.
+        """
         argument = {
             "root": str(engine.root),
             "folder": str(engine.folder),
             "runtime": engine.runtime,
             "threads": engine.threads,
-            "feeds": str(feeds),
+            "feeds": [str(path) for path in feeds],
             "quiet": quiet,
         }
         self.name = name
-        self._process = Process("edgeattn.bench.leg:serve", argument, stage=f"bench {name}", timeout_s=TIMEOUT_S)
+        self._process = Process("edgeattn.bench.leg:serve", argument, stage=f"bench {name}", timeout_s=timeout_s)
 
     def __enter__(self) -> Leg:
         return self
@@ -74,21 +79,22 @@ class Leg:
         return self._process.pid
 
     def load(self) -> dict[str, Any]:
-        """Load the engine and run it once: {load_ns, first_run_ns, session}."""
+        """Load the engine and run it once on the first case: {load_ns, first_run_ns, session}."""
         return self._ask("load")
 
-    def warm_up(self, *, window_s: float, agree: float, min_s: float, max_s: float) -> dict[str, Any]:
-        """Run until three window medians in a row agree: {steady, seconds, window_medians_ns}."""
-        return self._ask("warm_up", window_s=window_s, agree=agree, min_s=min_s, max_s=max_s)
+    def warm_up(self, *, window_s: float, agree: float, min_s: float, max_s: float, case: int = 0) -> dict[str, Any]:
+        """Run a case until three window medians in a row agree: {steady, seconds, window_medians_ns}."""
+        return self._ask("warm_up", window_s=window_s, agree=agree, min_s=min_s, max_s=max_s, case=case)
 
     def measure(
-        self, *, seconds: float, at_least: int = 1, limit_s: float | None = None, at_most: int = MOST
+        self, *, seconds: float, at_least: int = 1, limit_s: float | None = None, at_most: int = MOST, case: int = 0
     ) -> list[int]:
         """Nanoseconds of single inferences, after an untimed one: for `seconds`, and at least `at_least` inferences.
 
-        Ends early after `at_most` inferences, or after three once limit_s have passed.
+        case: the place of its feeds. Ends early after `at_most` inferences, or after three once limit_s have passed.
         """
-        found = self._ask("measure", seconds=seconds, at_least=at_least, limit_s=limit_s or seconds, at_most=at_most)
+        limit_s = seconds if limit_s is None else limit_s
+        found = self._ask("measure", seconds=seconds, at_least=at_least, limit_s=limit_s, at_most=at_most, case=case)
         return list(found["ns"])
 
     def peak_bytes(self) -> int | None:
@@ -127,22 +133,23 @@ def serve(argument: dict[str, Any]) -> Callable[[dict[str, Any]], dict[str, Any]
         logging.getLogger("edgeattn").setLevel(logging.ERROR)
     runtime = RUNTIMES[argument["runtime"]]
     runtime.version()  # imports the library, whose memory does not count as the engine's
-    feeds = load_feeds(Path(argument["feeds"]))
+    cases = [load_feeds(Path(path)) for path in argument["feeds"]]
 
     def load() -> Session:
         return runtime.load(Path(argument["root"]), Path(argument["folder"]), argument["threads"])
 
-    return Answers(load, feeds)
+    return Answers(load, cases)
 
 
 class Answers:
     """Answers the requests of a `Leg`."""
 
-    def __init__(self, load: Callable[[], Session], feeds: Sequence[Arrays]) -> None:
+    def __init__(self, load: Callable[[], Session], cases: Sequence[Sequence[Arrays]]) -> None:
         self._load = load
-        self._feeds = feeds
+        # Each rotation continues over all requests, so that blocks do not start with the same feed.
+        self._cases = [cycle(feeds) for feeds in cases]
+        self._first = cases[0][0]
         self._session: Session | None = None
-        self._turn = count()  # continues over all requests, so that blocks do not start with the same feed
 
     def __call__(self, request: dict[str, Any]) -> dict[str, Any]:
         parameters = dict(request)
@@ -159,25 +166,25 @@ class Answers:
         start_ns = time.perf_counter_ns()
         self._session = self._load()
         loaded_ns = time.perf_counter_ns()
-        self._session.run(self._feeds[0])
+        self._session.run(self._first)
         done_ns = time.perf_counter_ns()
         facts = self._session.describe()
         return {"load_ns": loaded_ns - start_ns, "first_run_ns": done_ns - loaded_ns, "session": facts}
 
-    def warm_up(self, window_s: float, agree: float, min_s: float, max_s: float) -> dict[str, Any]:
+    def warm_up(self, window_s: float, agree: float, min_s: float, max_s: float, case: int) -> dict[str, Any]:
         start = time.perf_counter()
         medians: list[float] = []
         steady = False
         while not steady and time.perf_counter() - start < max_s:
-            medians.append(statistics.median(self._timed(window_s, 1, window_s, MOST)))
+            medians.append(statistics.median(self._timed(case, window_s, 1, window_s, MOST)))
             last = medians[-3:]
             agreed = len(last) == 3 and max(last) <= min(last) * (1 + agree)
             steady = agreed and time.perf_counter() - start >= min_s
         return {"steady": steady, "seconds": time.perf_counter() - start, "window_medians_ns": medians}
 
-    def measure(self, seconds: float, at_least: int, limit_s: float, at_most: int) -> dict[str, Any]:
-        self._run()  # untimed: it wakes the process and fills its caches
-        series = self._timed(seconds, at_least, limit_s, at_most)
+    def measure(self, seconds: float, at_least: int, limit_s: float, at_most: int, case: int) -> dict[str, Any]:
+        self._loaded().run(next(self._cases[case]))  # untimed: it wakes the process and fills its caches
+        series = self._timed(case, seconds, at_least, limit_s, at_most)
         tick_ns = max(1.0, time.get_clock_info("perf_counter").resolution * 1e9)
         if statistics.median(series) < MIN_TICKS * tick_ns:
             raise DeviceError(
@@ -202,11 +209,11 @@ class Answers:
             save_feeds(Path(to), outputs)
         return {}
 
-    def _timed(self, seconds: float, at_least: int, limit_s: float, at_most: int) -> list[int]:
+    def _timed(self, case: int, seconds: float, at_least: int, limit_s: float, at_most: int) -> list[int]:
         series: list[int] = []
         start_ns = time.perf_counter_ns()
         while True:
-            feed = self._feeds[next(self._turn) % len(self._feeds)]
+            feed = next(self._cases[case])
             session = self._loaded()
             before_ns = time.perf_counter_ns()
             session.run(feed)
@@ -216,9 +223,6 @@ class Answers:
             enough = len(series) >= at_most or (passed_s >= seconds and len(series) >= at_least)
             if enough or (passed_s >= limit_s and len(series) >= min(3, at_least)):
                 return series
-
-    def _run(self) -> None:
-        self._loaded().run(self._feeds[next(self._turn) % len(self._feeds)])
 
     def _loaded(self) -> Session:
         if self._session is None:

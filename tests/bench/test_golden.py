@@ -43,7 +43,7 @@ class Stateful(Honest):
 def asked(session, tmp_path):
     feeds = repeats(FEEDS)
     save_feeds(tmp_path / "asked.npz", feeds)
-    Answers(lambda: session, FEEDS)(
+    Answers(lambda: session, [FEEDS])(
         {"op": "answer", "feeds": str(tmp_path / "asked.npz"), "to": str(tmp_path / "told.npz")}
     )
     return feeds, load_feeds(tmp_path / "told.npz")
@@ -66,7 +66,7 @@ def test_kept_state_is_found_out(tmp_path):
 def test_a_clock_too_coarse_for_the_latency_is_said(monkeypatch):
     monkeypatch.setattr("edgeattn.bench.leg.MIN_TICKS", 10**9)
     with pytest.raises(DeviceError, match="too short for this clock"):
-        Answers(Honest, FEEDS)({"op": "measure", "seconds": 0, "at_least": 3, "limit_s": 1, "at_most": 9})
+        Answers(Honest, [FEEDS])({"op": "measure", "seconds": 0, "at_least": 3, "limit_s": 1, "at_most": 9, "case": 0})
 
 
 def engine(method, least_cosine):
