@@ -33,29 +33,10 @@ def command(
     as_json: bool,
 ) -> None:
     """Time the dense and the efficient engine of BUNDLE in turn, and record bench.json and report.html in it."""
-    import time
-
-    from edgeattn.bench.protocol import Protocol
-    from edgeattn.bench.session import run
-    from edgeattn.bundle import Bundle
-    from edgeattn.progress import Progress, duration
-    from edgeattn.report.html import refresh
+    from edgeattn.hosts import open_host
+    from edgeattn.jobs import Bench
+    from edgeattn.progress import Progress
     from edgeattn.report.table import show_bench
 
-    progress, start = Progress(), time.monotonic()
-    opened = Bundle.open(bundle)
-    protocol = Protocol.quick() if quick else Protocol()
-    spec = opened.manifest.bench
-    least, most = protocol.seconds(len(lengths or spec.lengths or (None,)), pairs or spec.pairs)
-    progress.stage("bench", f"dense and efficient in turn, takes {duration(least)} to {duration(most)}")
-    document = run(
-        opened,
-        lengths=lengths,
-        pairs=pairs,
-        threads=threads,
-        protocol=protocol,
-        progress=progress,
-    )
-    report = refresh(opened)
-    progress.finish("bench", time.monotonic() - start, note=str(report))
+    document = open_host(None).run(Bench(lengths, pairs, threads, quick), bundle, Progress())
     emit(document, as_json, lambda: show_bench(document))

@@ -18,16 +18,13 @@ def command(bundle: Path, threads: int | None, as_json: bool) -> None:
 
     Records verify.json and report.html in the bundle; exits with 1 when it fails.
     """
-    from edgeattn.bench.accuracy import check
-    from edgeattn.bundle import Bundle
     from edgeattn.errors import VerificationError
-    from edgeattn.report.html import refresh
+    from edgeattn.hosts import open_host
+    from edgeattn.jobs import Verify
+    from edgeattn.progress import Progress
     from edgeattn.report.table import show_verify
 
-    opened = Bundle.open(bundle)
-    document = check(opened, threads=threads)
-    opened.record("verify.json", document)
-    refresh(opened)
+    document = open_host(None).run(Verify(threads), bundle, Progress())
     emit(document, as_json, lambda: show_verify(document))
     if not document["passed"]:
         if as_json:

@@ -1,0 +1,116 @@
+"""The jobs that need the device: a bundle's folder in, the same folder with evidence out, and one JSON document.
+
+A job is also a command line, `edgeattn NAME FOLDER ARGUMENTS --json`, so a host that runs it on another machine types
+what a person there would type.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+from edgeattn.progress import Progress, duration
+
+
+class DeviceJob(Protocol):
+    """Work on a bundle that only its target can do.
+
+    name: the command `edgeattn NAME`.
+    only_reports: it writes the bundle's reports and changes no other file.
+    """
+
+    name: ClassVar[str]
+    only_reports: ClassVar[bool]
+
+    def arguments(self) -> tuple[str, ...]:
+        """Its command line after `edgeattn NAME FOLDER`."""
+        ...
+
+    def run(self, folder: Path, progress: Progress) -> dict[str, Any]:
+        """Do the work on the bundle in `folder`, on this machine, and return the document.
+
+        The evidence and the report are recorded in the bundle. Raises EdgeattnError.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Verify:
+    """Checks the efficient engine on its golden samples and evaluation data.
+
+    threads: of the engine; the usable cores when None. The document's "passed" may be False.
+    """
+
+    threads: int | None = None
+
+    name: ClassVar[str] = "verify"
+    only_reports: ClassVar[bool] = True
+
+    def arguments(self) -> tuple[str, ...]:
+        return _given("--threads", self.threads)
+
+    def run(self, folder: Path, progress: Progress) -> dict[str, Any]:
+        from edgeattn.bench.accuracy import check
+        from edgeattn.bundle import Bundle
+        from edgeattn.report.html import refresh
+
+        bundle = Bundle.open(folder)
+        document = check(bundle, threads=self.threads)
+        bundle.record("verify.json", document)
+        refresh(bundle)
+        return document
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Times the dense and the efficient engine side by side.
+
+    lengths: tokens. pairs: of fresh processes. threads: of an engine. None: the bundle's own, or the usable cores.
+    quick: warm up and time each process for seconds, not up to minutes.
+    """
+
+    lengths: tuple[int, ...] | None = None
+    pairs: int | None = None
+    threads: int | None = None
+    quick: bool = False
+
+    name: ClassVar[str] = "bench"
+    only_reports: ClassVar[bool] = True
+
+    def arguments(self) -> tuple[str, ...]:
+        return (
+            *_given("--lengths", ",".join(map(str, self.lengths)) if self.lengths else None),
+            *_given("--pairs", self.pairs),
+            *_given("--threads", self.threads),
+            *(("--quick",) if self.quick else ()),
+        )
+
+    def run(self, folder: Path, progress: Progress) -> dict[str, Any]:
+        from edgeattn.bench.protocol import Protocol
+        from edgeattn.bench.session import run
+        from edgeattn.bundle import Bundle
+        from edgeattn.report.html import refresh
+
+        start = time.monotonic()
+        bundle = Bundle.open(folder)
+        protocol = Protocol.quick() if self.quick else Protocol()
+        spec = bundle.manifest.bench
+        least, most = protocol.seconds(len(self.lengths or spec.lengths or (None,)), self.pairs or spec.pairs)
+        progress.stage(self.name, f"dense and efficient in turn, takes {duration(least)} to {duration(most)}")
+        document = run(
+            bundle,
+            lengths=self.lengths,
+            pairs=self.pairs,
+            threads=self.threads,
+            protocol=protocol,
+            progress=progress,
+        )
+        report = refresh(bundle)
+        progress.finish(self.name, time.monotonic() - start, note=str(report))
+        return document
+
+
+def _given(option: str, value: object) -> tuple[str, ...]:
+    return () if value is None else (option, str(value))

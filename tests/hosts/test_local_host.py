@@ -1,0 +1,55 @@
+"""This machine as a host, and jobs as command lines."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import tiny_bundle
+
+from edgeattn import __version__
+from edgeattn.cli.main import cli
+from edgeattn.devices import fingerprint, load_device
+from edgeattn.hosts import HOSTS, HostFacts, open_host
+from edgeattn.jobs import Bench, Verify
+from edgeattn.progress import Progress
+from edgeattn.runtimes import RUNTIMES
+
+
+@pytest.mark.parametrize(
+    ("job", "line"),
+    [
+        (Verify(), ()),
+        (Verify(threads=2), ("--threads", "2")),
+        (Bench(), ()),
+        (Bench((128, 512), 6, 4, True), ("--lengths", "128,512", "--pairs", "6", "--threads", "4", "--quick")),
+    ],
+)
+def test_a_job_is_a_command_line(job, line):
+    assert job.arguments() == line
+    command = cli.get_command(None, job.name)
+    parsed = command.make_context(job.name, ["bundle", *line, "--json"]).params
+    assert {name: parsed[name] for name in vars(job)} == vars(job)
+
+
+def test_a_job_runs_here(tmp_path, capsys):
+    bundle = tiny_bundle.make(tmp_path / "tiny")
+    document = open_host(None).run(Verify(threads=1), bundle.path, Progress())
+    assert document["passed"] is True
+    assert json.loads((bundle.path / "verify.json").read_text()) == document
+    assert "Verified" in (bundle.path / "report.html").read_text()
+
+
+@pytest.mark.parametrize("text", [None, "local"])
+def test_the_facts_of_this_machine(text):
+    facts = open_host(text).probe()
+    assert facts.edgeattn == __version__
+    assert facts.fingerprint == fingerprint()
+    assert facts.profile == load_device("cpu")
+    assert facts.runtimes["onnxruntime"] == RUNTIMES["onnxruntime"].version()
+    assert facts.free_bytes > 0
+    assert HostFacts.model_validate_json(facts.model_dump_json()) == facts
+
+
+def test_every_kind_of_host_can_be_imported():
+    assert all(hasattr(HOSTS[kind], "run") and hasattr(HOSTS[kind], "probe") for kind in HOSTS)
