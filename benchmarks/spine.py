@@ -103,7 +103,7 @@ def speed() -> list[Row]:
     from edgeattn.devices import load_device
     from edgeattn.export.onnx import PREFERRED_OPSET, export, save
     from edgeattn.export.rewrite import rewrite
-    from edgeattn.quantize import quantize
+    from edgeattn.quantize import METHODS
     from edgeattn.runtimes import RUNTIMES
 
     rows = []
@@ -128,7 +128,10 @@ def speed() -> list[Row]:
             for method in ("fp32", "int8-dynamic"):
                 graphs[f"{form} {method}"] = plain / method / "model.onnx"
                 graphs[f"{form} {method}"].parent.mkdir()
-                quantize(plain / "model.onnx", graphs[f"{form} {method}"], method, cpu)
+                METHODS[method].quantize(
+                    plain / "model.onnx", graphs[f"{form} {method}"],
+                    cpu=cpu, calibration=(), options=METHODS[method].Options(),
+                )  # fmt: skip
         for length, goal in ((128, None), (512, 1.5), (2048, 2.7)):
             feeds = [{"input_ids": _ids(1, length).numpy(), "attention_mask": _ones(1, length).numpy()}]
             candidates = {}

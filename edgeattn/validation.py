@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar, get_args
 
@@ -85,6 +85,19 @@ def validate(model: type[M], document: Any, positions: Positions, *, error: type
         return model.model_validate(document)
     except ValidationError as invalid:
         raise combined(list(_findings(model, document, positions, invalid)), positions, error) from None
+
+
+def options_of(entry: str, options: Mapping[str, Any], known: type[M]) -> M:
+    """The options of a registry's entry, whose class is `known`, as a recipe gives them.
+
+    Raises ValueError("fact; remedy") with the nearest name for an unknown option, and pydantic's ValidationError.
+    """
+    for name in options:
+        if not known.model_fields:
+            raise ValueError(f"option {name!r}: {entry} has no options")
+        if name not in known.model_fields:
+            raise ValueError(f"option {name!r} is not one of {entry}'s; {did_you_mean(name, list(known.model_fields))}")
+    return known.model_validate(dict(options))
 
 
 def combined(findings: list[Finding], positions: Positions, error: type[InputError]) -> InputError:

@@ -16,6 +16,7 @@ from pydantic.fields import FieldInfo
 
 from edgeattn.attention import ATTENTION, REDUCERS
 from edgeattn.cli.main import COMMANDS, cli
+from edgeattn.quantize import METHODS
 from edgeattn.recipe import Recipe, load_recipe
 
 ROOT = Path(__file__).parents[1]
@@ -88,7 +89,7 @@ def keys(part: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldIn
         if key in ("data.eval", "distill.finetune"):  # documented as having the same keys as the part before
             continue
         for inner in parts(field.annotation):
-            yield from keys(inner, f"{key}[]." if key in ("attention", "reduce") else f"{key}.")
+            yield from keys(inner, f"{key}[]." if key in ("attention", "reduce", "quantize.methods") else f"{key}.")
 
 
 def parts(annotation: Any) -> Iterator[type[BaseModel]]:
@@ -111,6 +112,8 @@ def schema_keys() -> dict[str, str]:
     found = {key: default(field) for key, field in keys(Recipe)}
     for name in REDUCERS:
         found |= {f"reduce[].options.{key}": default(field) for key, field in keys(REDUCERS[name].Options)}
+    for name in METHODS:
+        found |= {f"quantize.methods[].options.{key}": default(field) for key, field in keys(METHODS[name].Options)}
     return found
 
 
@@ -157,11 +160,17 @@ def test_every_variant_and_its_options_are_explained() -> None:
     assert sorted(variants) == sorted(ATTENTION)
 
 
-def test_every_variant_task_and_metric_is_named() -> None:
+def test_every_variant_method_task_and_metric_is_named() -> None:
     from edgeattn.tasks import TASKS
 
     text = (ROOT / "docs" / "recipes.md").read_text()
-    names = [*ATTENTION, *REDUCERS, *TASKS, *(metric.name for name in TASKS for metric in TASKS[name].metrics)]
+    names = [
+        *ATTENTION,
+        *REDUCERS,
+        *METHODS,
+        *TASKS,
+        *(metric.name for name in TASKS for metric in TASKS[name].metrics),
+    ]
     assert [name for name in names if f"`{name}`" not in text] == []
 
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from edgeattn.attention.variant import Variant
-from edgeattn.registry import Registry, did_you_mean
+from edgeattn.registry import Registry
+from edgeattn.validation import options_of
 
 if TYPE_CHECKING:
     from edgeattn.attention.token_merging import TokenMerging
@@ -43,10 +44,4 @@ def check_options(
     registry: Registry[Any] = ATTENTION,
 ) -> None:
     """Raise InputError (unknown entry) or ValueError (unknown or invalid option) with the nearest name."""
-    known = registry[entry].Options
-    for name in options:
-        if not known.model_fields:
-            raise ValueError(f"option {name!r}: {entry} has no options")
-        if name not in known.model_fields:
-            raise ValueError(f"option {name!r} is not one of {entry}'s; {did_you_mean(name, list(known.model_fields))}")
-    known.model_validate(dict(options))
+    options_of(entry, options, registry[entry].Options)

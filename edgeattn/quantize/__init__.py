@@ -1,6 +1,19 @@
-"""Quantization: how a graph is quantized, and which candidate ships."""
+"""Quantization methods, one file each, behind a closed registry; which candidate ships is in `choice`."""
 
-from edgeattn.quantize.choice import Candidate, choose
-from edgeattn.quantize.methods import quantize
+from __future__ import annotations
 
-__all__ = ["Candidate", "choose", "quantize"]
+from typing import TYPE_CHECKING
+
+from edgeattn.registry import Registry
+
+if TYPE_CHECKING:  # a list of recipes needs no numpy
+    from edgeattn.quantize.method import Method
+
+# The most precise first: a less precise method has to be worth it.
+METHODS: Registry[type[Method]] = Registry(
+    "quantization method",
+    {
+        "fp32": "edgeattn.quantize.fp32:Fp32",
+        "int8-dynamic": "edgeattn.quantize.int8_dynamic:Int8Dynamic",
+    },
+)

@@ -19,7 +19,7 @@ from edgeattn.bench.leg import Engine, Leg
 from edgeattn.bundle import TaskSpec, TensorSpec
 from edgeattn.errors import VerificationError
 from edgeattn.metrics import score
-from edgeattn.quantize.methods import METHODS
+from edgeattn.quantize import METHODS
 
 # A candidate must be this much faster, or smaller, to be preferred to a more precise one: less is timing noise.
 WORTH = 0.03
@@ -54,7 +54,8 @@ def choose(
     evaluation: the arrays of eval.npz. feeds: the inputs to time with.
     Raises VerificationError where no candidate keeps the accuracy floor.
     """
-    candidates = sorted(candidates, key=lambda candidate: METHODS.index(candidate.method))
+    precise_first = list(METHODS)
+    candidates = sorted(candidates, key=lambda candidate: precise_first.index(candidate.method))
     latencies = quick_compare({c.name: Engine(c.root, c.folder, runtime) for c in candidates}, feeds)
     higher = next(metric.higher_is_better for metric in task.metrics if metric.name == task.accept_metric)
     teacher = {key.removeprefix("teacher."): x for key, x in evaluation.items() if key.startswith("teacher.")}

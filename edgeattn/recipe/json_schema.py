@@ -1,10 +1,11 @@
-"""The JSON Schema of a recipe, for editors, with the names and options of all variants and reducers."""
+"""The JSON Schema of a recipe, for editors, with the names and options of all variants, reducers and methods."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from edgeattn.attention import ATTENTION, REDUCERS
+from edgeattn.quantize import METHODS
 from edgeattn.recipe.schema import Recipe
 from edgeattn.registry import Registry
 
@@ -14,6 +15,9 @@ def recipe_json_schema() -> dict[str, Any]:
     schema = Recipe.model_json_schema()
     _name_options(schema["$defs"]["AttentionRule"], "variant", ATTENTION)
     _name_options(schema["$defs"]["ReduceRule"], "reducer", REDUCERS)
+    _name_options(schema["$defs"]["QuantizeMethod"], "method", METHODS)
+    methods = schema["$defs"]["Quantize"]["properties"]["methods"]
+    methods["items"] = {"anyOf": [{"enum": list(METHODS)}, methods["items"]]}  # a bare name means its defaults
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 

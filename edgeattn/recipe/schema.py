@@ -11,10 +11,20 @@ import math
 import re
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SerializeAsAny,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 
+from edgeattn.quantize import METHODS
 from edgeattn.registry import Registry, did_you_mean
-from edgeattn.validation import Distinct, Many, Part
+from edgeattn.validation import Distinct, Many, Part, described, options_of
 
 SCHEMA_VERSION = 1
 
@@ -269,13 +279,54 @@ class Export(Part):
     )
 
 
-MethodName = Literal["fp32", "int8-dynamic"]
+class QuantizeMethod(Part):
+    """A quantization method to try, with its options. In a recipe, a bare name means the method with its defaults."""
+
+    name: str = Field(alias="method", description="a name that `edgeattn recipes schema` lists")
+    # Each method's own file defines its options.
+    options: Annotated[SerializeAsAny[Part], WithJsonSchema({"type": "object"})] = Field(
+        default_factory=dict, validate_default=True
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bare_name(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return {"method": value}
+        if not isinstance(value, dict):
+            raise ValueError(f"a name or a mapping is expected, not {described(value)}; write a name, such as fp32")
+        return value
+
+    @field_validator("name")
+    @classmethod
+    def _known_method(cls, name: str) -> str:
+        if name not in METHODS:
+            raise ValueError(f"unknown {METHODS.kind} {name!r}; {did_you_mean(name, list(METHODS))}")
+        return name
+
+    @field_validator("options", mode="before")
+    @classmethod
+    def _known_options(cls, value: Any, info: ValidationInfo) -> Any:
+        if not isinstance(value, dict):
+            return value
+        name = info.data.get("name")
+        return options_of(name, value, METHODS[name].Options) if name else Part()  # without it, the name is the error
+
+
+def _each_once(methods: tuple[QuantizeMethod, ...]) -> tuple[QuantizeMethod, ...]:
+    names = [method.name for method in methods]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise ValueError(f"names {twice} twice; name it once")
+    return methods
 
 
 class Quantize(Part):
     """Which methods are tried. The target's fastest one within the accuracy floor is shipped."""
 
-    methods: Distinct[MethodName] = ("fp32", "int8-dynamic")
+    methods: Annotated[Many[QuantizeMethod], AfterValidator(_each_once), Field(min_length=1)] = Field(
+        default=tuple(METHODS), validate_default=True
+    )
     prefer: Literal["latency", "size"] = "latency"
 
 
@@ -311,7 +362,7 @@ class Recipe(Part):
     reduce: Many[ReduceRule] = ()
     distill: Distill | None = None
     export: Export = Export()
-    quantize: Quantize = Quantize()
+    quantize: Quantize = Field(default_factory=Quantize)  # late: the files of the methods need numpy
     accept: Accept = Accept()
     bench: Bench = Bench()
 

@@ -18,7 +18,8 @@ def build(job: Job) -> dict[str, Any]:
     """Quantizes and builds every form of both models, measures all, and keeps the best of each that is accurate."""
     from edgeattn.bench.inputs import bench_feeds
     from edgeattn.export.buckets import fix_length
-    from edgeattn.quantize import Candidate, choose, quantize
+    from edgeattn.quantize import METHODS
+    from edgeattn.quantize.choice import Candidate, choose
 
     recipe, device, graphs, out = job.recipe, job.device, job.path("export"), job.out
     facts = job.facts("export")
@@ -38,18 +39,20 @@ def build(job: Job) -> dict[str, Any]:
         forms = [form for form in facts["graphs"] if form.startswith(side)]
         wanted = [(form, method) for form in forms for method in methods]
         for done, (form, method) in enumerate(wanted):
-            name = f"{form} {method}"
+            name = f"{form} {method.name}"
             job.progress.update(done, len(wanted), building=name)
             folder = work / name.replace(" ", "-")
             folder.mkdir(parents=True)
             graph = folder / ("model.onnx" if side == "efficient" else "dense.onnx")
-            quantize(graphs / f"{form}.onnx", graph, method, device.cpu)
+            METHODS[method.name].quantize(
+                graphs / f"{form}.onnx", graph, cpu=device.cpu, calibration=(), options=method.options
+            )
             size = sum(file.stat().st_size for file in folder.glob("*.onnx*"))
             for number, configuration in enumerate(RUNTIMES[runtime].configurations(device.cpu)):
                 engine = work / "engines" / f"{folder.name}-{number}"
-                RUNTIMES[runtime].build(graph, engine, method=method, configuration=configuration)
+                RUNTIMES[runtime].build(graph, engine, method=method.name, configuration=configuration)
                 label = f"{name}, {configuration.name}" if number else name
-                candidates.append(Candidate(label, method, folder, engine, size))
+                candidates.append(Candidate(label, method.name, folder, engine, size))
         chosen, why[side] = choose(
             candidates, runtime=runtime, inputs=inputs, evaluation=evaluation, task=task, feeds=feeds,
             prefer=recipe.quantize.prefer, what=side,

@@ -12,7 +12,7 @@ from edgeattn.bundle import Bundle, EngineRef, Manifest, TensorSpec, write
 from edgeattn.errors import VerificationError
 from edgeattn.manifest import PlanEntry
 from edgeattn.models.files import weight_files, weights_digest
-from edgeattn.quantize.methods import LEAST_COSINE
+from edgeattn.quantize import METHODS
 from edgeattn.recipe import to_document
 from edgeattn.stage import Job, versions
 from edgeattn.stages.evidence import bench_spec, load, task_spec
@@ -38,7 +38,7 @@ def assemble(job: Job) -> dict[str, Any]:
             path=f"engine/{side}",
             graph=graph,
             method=choice[side]["method"],
-            least_cosine=LEAST_COSINE.get(choice[side]["method"], 0.9),
+            least_cosine=METHODS[choice[side]["method"]].least_cosine,
         )
         for side, graph in (("efficient", "model.onnx"), ("dense", "dense.onnx"))
     }

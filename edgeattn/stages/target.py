@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from edgeattn.devices import DeviceProfile
 from edgeattn.errors import RecipeError
-from edgeattn.recipe.schema import Recipe
+from edgeattn.recipe.schema import QuantizeMethod, Recipe
 from edgeattn.target import supported
 
 
@@ -21,13 +21,13 @@ def opset_of(recipe: Recipe, device: DeviceProfile) -> int:
     return opset
 
 
-def methods_of(recipe: Recipe, device: DeviceProfile) -> list[str]:
+def methods_of(recipe: Recipe, device: DeviceProfile) -> list[QuantizeMethod]:
     """The recipe's methods that the device runs. Raises RecipeError where it runs none."""
     support = supported(device)
-    found: list[str] = [method for method in recipe.quantize.methods if method in support.methods]
+    found = [method for method in recipe.quantize.methods if method.name in support.methods]
     if not found:
         raise RecipeError(
-            f"{device.name} runs none of {', '.join(recipe.quantize.methods)}",
+            f"{device.name} runs none of {', '.join(method.name for method in recipe.quantize.methods)}",
             where="quantize.methods",
             fix=f"use {' or '.join(support.methods)}",
         )

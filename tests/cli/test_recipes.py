@@ -10,6 +10,7 @@ import pytest
 import edgeattn
 from edgeattn.attention import ATTENTION, REDUCERS
 from edgeattn.cli.main import run
+from edgeattn.quantize import METHODS
 from edgeattn.recipe import load_recipe, reader
 
 
@@ -131,3 +132,10 @@ def test_the_schema_has_each_variants_options(capsys: pytest.CaptureFixture[str]
     assert reduce["properties"]["reducer"]["enum"] == list(REDUCERS)
     (case,) = reduce["allOf"]
     assert set(case["then"]["properties"]["options"]["properties"]) == {"r", "protect", "proportional"}
+    method = rules["QuantizeMethod"]
+    assert method["properties"]["method"]["enum"] == list(METHODS)
+    assert [case["if"]["properties"]["method"]["const"] for case in method["allOf"]] == list(METHODS)
+    assert rules["Quantize"]["properties"]["methods"]["items"]["anyOf"] == [
+        {"enum": list(METHODS)},
+        {"$ref": "#/$defs/QuantizeMethod"},
+    ]

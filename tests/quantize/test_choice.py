@@ -11,7 +11,8 @@ import tiny_bundle
 
 from edgeattn.bundle import Metric, TaskSpec
 from edgeattn.errors import VerificationError
-from edgeattn.quantize import Candidate, choice, choose
+from edgeattn.quantize import choice
+from edgeattn.quantize.choice import Candidate, choose
 from edgeattn.runtimes import onnxruntime
 
 SAMPLES = tiny_bundle.samples(12, seed=2)

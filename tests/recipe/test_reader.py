@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeattn.errors import InputError, RecipeError
+from edgeattn.quantize import METHODS
 from edgeattn.recipe import find_recipe, inside, load_recipe, read_yaml, to_document
 from edgeattn.recipe import reader as reader_module
 from edgeattn.yamlfile import read_yaml as read_any_yaml
@@ -242,6 +243,17 @@ def test_the_resolved_recipe_loads_again(recipe_file: Path, tmp_path: Path) -> N
     again = tmp_path / "again.yaml"
     again.write_text(json.dumps(to_document(recipe)))
     assert load_recipe(str(again)).recipe == recipe
+
+
+@pytest.mark.parametrize("entry", ["int8-dynamic", "{method: int8-dynamic}", "{method: int8-dynamic, options: {}}"])
+def test_a_bare_method_means_its_defaults(recipe_file: Path, entry: str) -> None:
+    recipe_file.write_text(f"{RECIPE}quantize: {{methods: [{entry}]}}\n")
+    (method,) = load_recipe(str(recipe_file)).recipe.quantize.methods
+    assert (method.name, method.options) == ("int8-dynamic", METHODS["int8-dynamic"].Options())
+
+
+def test_without_methods_all_are_tried(recipe_file: Path) -> None:
+    assert [method.name for method in load_recipe(str(recipe_file)).recipe.quantize.methods] == list(METHODS)
 
 
 def test_a_shipped_recipe_goes_by_its_name(recipe_file: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from onnx.reference import ReferenceEvaluator
 from edgeattn.devices.probe import probe_cpu
 from edgeattn.devices.profile import CpuFacts
 from edgeattn.errors import ToolError
-from edgeattn.quantize import quantize
+from edgeattn.quantize import METHODS
 
 C, H, F = 64, 4, 16
 
@@ -54,6 +54,10 @@ def graph(folder, *, linear=True):
     return path
 
 
+def quantize(method, source, target, cpu=None):
+    return METHODS[method].quantize(source, target, cpu=cpu, calibration=(), options=METHODS[method].Options())
+
+
 def samples():
     return np.random.default_rng(1).normal(size=(2, 9, C)).astype(np.float32)
 
@@ -73,7 +77,7 @@ def target(tmp_path):
 
 def test_fp32_is_a_copy_that_finds_its_weights(tmp_path):
     source, copy = graph(tmp_path), target(tmp_path)
-    quantize(source, copy, "fp32", None)
+    quantize("fp32", source, copy, None)
     assert sorted(path.name for path in copy.parent.iterdir()) == ["model.onnx", "model.onnx.data"]
     np.testing.assert_array_equal(out(copy), out(source))
 
@@ -81,7 +85,7 @@ def test_fp32_is_a_copy_that_finds_its_weights(tmp_path):
 @pytest.mark.parametrize("sets", [(), ("avx2",), ("avx2", "avx512_vnni")])
 def test_int8_is_smaller_and_nearly_the_same(tmp_path, sets):
     source, small = graph(tmp_path), target(tmp_path)
-    quantize(source, small, "int8-dynamic", CpuFacts(instruction_sets=sets))
+    quantize("int8-dynamic", source, small, CpuFacts(instruction_sets=sets))
     assert size(small) < size(source)
     # By ONNX's reference evaluator: a graph for a processor that adds bytes exactly saturates on one that does not.
     expected, found = out(source), ReferenceEvaluator(str(small)).run(None, {"x": samples()})[0]
@@ -92,14 +96,14 @@ def test_int8_is_smaller_and_nearly_the_same(tmp_path, sets):
 
 def test_int8_for_this_processor_runs_on_it_nearly_the_same(tmp_path):
     source, small = graph(tmp_path), target(tmp_path)
-    quantize(source, small, "int8-dynamic", CpuFacts(instruction_sets=tuple(probe_cpu().instruction_sets)))
+    quantize("int8-dynamic", source, small, CpuFacts(instruction_sets=tuple(probe_cpu().instruction_sets)))
     expected, found = out(source), out(small)
     assert np.linalg.norm(found - expected) < 0.05 * np.linalg.norm(expected)
 
 
 def test_int8_is_for_linear_layers_alone(tmp_path):
     source, small = graph(tmp_path), target(tmp_path)
-    quantize(source, small, "int8-dynamic", None)
+    quantize("int8-dynamic", source, small, None)
     model = onnx.load(small)
     names = {node.name for node in model.graph.node if node.op_type == "MatMul"}
     assert names == {"per head", "two activations"}
@@ -116,7 +120,7 @@ def test_without_vnni_weights_keep_to_seven_bits(tmp_path):
 
     def widest(name, sets):
         (tmp_path / name).mkdir()
-        quantize(graph(tmp_path), tmp_path / name / "a.onnx", "int8-dynamic", CpuFacts(instruction_sets=sets))
+        quantize("int8-dynamic", graph(tmp_path), tmp_path / name / "a.onnx", CpuFacts(instruction_sets=sets))
         weights = onnx.load(tmp_path / name / "a.onnx").graph.initializer
         return np.abs(numpy_helper.to_array(next(w for w in weights if w.name == "w_quantized")).astype(np.int32)).max()
 
@@ -127,5 +131,5 @@ def test_without_vnni_weights_keep_to_seven_bits(tmp_path):
 def test_a_graph_without_a_linear_layer_is_refused(tmp_path):
     source, small = graph(tmp_path, linear=False), target(tmp_path)
     with pytest.raises(ToolError, match=r"graph\.onnx: no linear layer to quantize\n  fix: use methods: \[fp32\]"):
-        quantize(source, small, "int8-dynamic", None)
+        quantize("int8-dynamic", source, small, None)
     assert list(small.parent.iterdir()) == []
