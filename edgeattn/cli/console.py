@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import re
 import sys
 import warnings
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from typing import Any, TypeVar
 import click
 
 from edgeattn.errors import InputError, ResourceError
+from edgeattn.plaintext import plain
 
 F = TypeVar("F", bound=Callable[..., Any])
 _JSON = "edgeattn.json"
@@ -43,18 +43,6 @@ _QUIET_ENVIRONMENT = {
     "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1",
     "TRANSFORMERS_VERBOSITY": "error",
 }
-# An escape sequence as a whole, then every control character, and those that reorder text on the screen.
-_ESCAPE = re.compile("\x1b\\[[0-?]*[ -/]*[@-~]|\x1b\\][^\x07\x1b]*(?:\x07|\x1b\\\\)|\x1b[@-_]")
-_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
-
-
-def plain(text: str, *, lines: bool = False) -> str:
-    """`text`, which may come from a recipe or a device, without what could control a terminal.
-
-    Escape sequences and control characters are removed; line breaks become spaces unless `lines`.
-    """
-    text = _CONTROL.sub("", _ESCAPE.sub("", text))
-    return text if lines else text.replace("\n", " ")
 
 
 class Group(click.Group):

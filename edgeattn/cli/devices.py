@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgeattn.cli.console import Group, common_options, emit, list_described, plain
+from edgeattn.cli.console import Group, common_options, emit, list_described
+from edgeattn.plaintext import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgeattn import __version__
-from edgeattn.cli.console import common_options, emit, plain
+from edgeattn.cli.console import common_options, emit
+from edgeattn.plaintext import plain
 
 if TYPE_CHECKING:
     from edgeattn.cli.installed import Group

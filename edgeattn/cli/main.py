@@ -17,8 +17,9 @@ from typing import NoReturn, TextIO
 import click
 
 from edgeattn import __version__
-from edgeattn.cli.console import Group, json_option, plain, set_up_logging, verbose_option
+from edgeattn.cli.console import Group, json_option, set_up_logging, verbose_option
 from edgeattn.errors import DeviceError, EdgeattnError, ResourceError
+from edgeattn.plaintext import plain
 
 # name -> (where the click command is, its line in `edgeattn --help`)
 COMMANDS = {

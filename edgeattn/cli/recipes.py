@@ -8,7 +8,8 @@ from pathlib import Path
 import click
 
 import edgeattn
-from edgeattn.cli.console import Group, common_options, emit, list_described, plain
+from edgeattn.cli.console import Group, common_options, emit, list_described
+from edgeattn.plaintext import plain
 
 _TASKS = ("text-embedding", "image-classification")
 

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
 
-from edgeattn.cli.console import plain
+from edgeattn.plaintext import plain
 from edgeattn.report import text
 
 _HEAD = ("tokens", "engine", "method", "p50 ms", "p90 ms", "cold start ms", "memory", "on disk", "energy")
