@@ -29,7 +29,8 @@ from edgeattn.bench.leg import Engine
 from edgeattn.bench.statistics import Estimate, hodges_lehmann, ratio
 from edgeattn.crossover.block import HIDDEN, MASK, add_projections, before_reshapes, core
 from edgeattn.export.onnx import save
-from edgeattn.runtimes.onnxruntime import RUNTIME, default_settings, write_engine
+from edgeattn.runtimes.base import Configuration
+from edgeattn.runtimes.onnxruntime import RUNTIME
 
 HEADS, DIM = 6, 64
 WIDTH = HEADS * DIM
@@ -53,8 +54,8 @@ class Bench:
         place = self.folder / str(len(self.feeds))
         place.mkdir()
         onnx.save(graph, place / "model.onnx")
-        settings = default_settings(place / "model.onnx", "fp32", THREADS)
-        write_engine(place / "engine", settings.model_copy(update={"disabled_optimizers": without}))
+        configuration = Configuration(form, {"disabled_optimizers": without})
+        RUNTIME.build(place / "model.onnx", place / "engine", method="fp32", configuration=configuration)
         self.feeds[form] = [feeds]
 
     def run(self) -> dict[str, list[float]]:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 
+UNKNOWN = "unknown"
+
 # Packages whose module has another name.
 _MODULES = {"pyyaml": "yaml", "scikit-learn": "sklearn"}
 
@@ -15,7 +17,7 @@ _MODULES = {"pyyaml": "yaml", "scikit-learn": "sklearn"}
 def installed_version(package: str) -> str | None:
     """The version of a package, or of the one that provides its module, such as onnxruntime-gpu for onnxruntime.
 
-    None where it is not installed, "unknown" where its module can be imported but has no metadata.
+    None where it is not installed, UNKNOWN where its module can be imported but has no metadata.
     """
     try:
         return importlib.metadata.version(package)
@@ -26,4 +28,4 @@ def installed_version(package: str) -> str | None:
     if spec is None or spec.origin is None:  # a folder of that name is not a package
         return None
     providers = importlib.metadata.packages_distributions().get(module)
-    return importlib.metadata.version(providers[0]) if providers else "unknown"
+    return importlib.metadata.version(providers[0]) if providers else UNKNOWN

@@ -89,14 +89,14 @@ def small_bundle(tmp_path: Path, manifest: bundle.Manifest) -> Path:
     """A bundle of a few hundred bytes, whose graphs and engines can be opened and not run."""
     import tiny_bundle  # imported here, so that tests without onnx do not need it
 
-    from edgeattn.runtimes.onnxruntime import default_settings, write_engine
+    from edgeattn.runtimes import RUNTIMES
 
     folder = tmp_path / "small_bundle"
     folder.mkdir()
     (folder / "config.json").write_text("{}")
     for which, graph in (("efficient", "model.onnx"), ("dense", "dense.onnx")):
         (folder / graph).write_bytes(tiny_bundle.small_graph(which))
-        write_engine(folder / "engine" / which, default_settings(folder / graph, "fp32"))
+        RUNTIMES["onnxruntime"].build(folder / graph, folder / "engine" / which, method="fp32")
     np.savez(folder / "samples.npz", **{"input.input_ids": np.arange(6).reshape(2, 3)})
     bundle.write(folder, manifest)
     return folder

@@ -1,4 +1,4 @@
-"""ONNX Runtime collects nothing while edgeattn uses it."""
+"""Runtimes collect nothing while edgeattn uses them."""
 
 from __future__ import annotations
 
@@ -10,9 +10,14 @@ from pathlib import Path
 import pytest
 import tiny_bundle
 
+from edgeattn.runtimes import RUNTIMES
+
+# What makes libraries silent, as in continuous integration.
+SILENCING = ("ORT_DISABLE_TELEMETRY", "CI", "TF_BUILD", "JENKINS_URL", "PYTEST_CURRENT_TEST")
+
 
 def verify(bundle: Path, home: Path, temporary: Path) -> subprocess.CompletedProcess[str]:
-    environment = {key: value for key, value in os.environ.items() if key != "ORT_DISABLE_TELEMETRY"}
+    environment = {key: value for key, value in os.environ.items() if key not in SILENCING}
     environment |= {"HOME": str(home), "TMPDIR": str(temporary)}
     return subprocess.run(
         [sys.executable, "-m", "edgeattn", "verify", "-v", str(bundle)],
@@ -23,8 +28,9 @@ def verify(bundle: Path, home: Path, temporary: Path) -> subprocess.CompletedPro
     )
 
 
-def test_nothing_is_left_in_the_home_and_the_temporary_folder(tmp_path: Path) -> None:
-    bundle = tiny_bundle.make(tmp_path / "tiny").path
+@pytest.mark.parametrize("runtime", list(RUNTIMES))
+def test_nothing_is_left_in_the_home_and_the_temporary_folder(runtime: str, tmp_path: Path) -> None:
+    bundle = tiny_bundle.make(tmp_path / "tiny", runtime=runtime).path
     home, temporary = tmp_path / "home", tmp_path / "temporary"
     home.mkdir()
     temporary.mkdir()
@@ -42,3 +48,16 @@ def test_the_switch_is_set_unless_the_user_has_set_it(before: dict[str, str], af
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, env={**environment, **before}
     )
     assert done.stdout == f"{after}\n"
+
+
+@pytest.mark.parametrize("library", ["openvino", "nncf"])
+def test_libraries_of_openvino_write_no_identifier(library: str, tmp_path: Path) -> None:
+    pytest.importorskip(library)
+    environment = {key: value for key, value in os.environ.items() if key not in SILENCING}
+    program = f"import sys, edgeattn, {library}; print([name for name in sys.modules if 'openvino_telemetry.' in name])"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True,
+        env={**environment, "HOME": str(tmp_path)},
+    )  # fmt: skip
+    assert done.stdout == "[]\n"
+    assert list(tmp_path.rglob("*")) == []

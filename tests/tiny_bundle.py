@@ -169,11 +169,12 @@ def make(
     efficient: onnx.ModelProto | None = None,
     target: dict[str, Any] | None = None,
     name: str = "tiny",
+    runtime: str = "onnxruntime",
 ) -> Bundle:
     """Write the bundle into `path`.
 
     efficient: the shipped graph; the golden arrays stay those of the correct one.
-    target: the device profile.
+    target: the device profile. runtime: of the engines.
     """
     path.mkdir(parents=True)
     teacher, student = graph(dense=True), graph()
@@ -200,9 +201,9 @@ def make(
     ):
         onnx.save(model, path / file)
         folder = path / "engine" / side
-        RUNTIMES["onnxruntime"].build(path / file, folder, method="fp32")
+        RUNTIMES[runtime].build(path / file, folder, method="fp32")
         engines[side] = EngineRef(
-            runtime="onnxruntime", path=f"engine/{side}", graph=file, method="fp32", least_cosine=0.9999
+            runtime=runtime, path=f"engine/{side}", graph=file, method="fp32", least_cosine=0.9999
         )
     manifest = Manifest(
         name=name,

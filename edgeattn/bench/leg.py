@@ -132,7 +132,7 @@ def serve(argument: dict[str, Any]) -> Callable[[dict[str, Any]], dict[str, Any]
     if argument["quiet"]:
         logging.getLogger("edgeattn").setLevel(logging.ERROR)
     runtime = RUNTIMES[argument["runtime"]]
-    runtime.version()  # imports the library, whose memory does not count as the engine's
+    runtime.require()  # imports the library, whose memory does not count as the engine's
     cases = [load_feeds(Path(path)) for path in argument["feeds"]]
 
     def load() -> Session:

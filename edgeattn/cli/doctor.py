@@ -15,17 +15,13 @@ from edgeattn.plaintext import plain
 if TYPE_CHECKING:
     from edgeattn.cli.installed import Group
 
-# Extra -> what it brings. Other extras are for edgeattn's own development.
+# Extra -> what it brings. The others are runtimes.
 _GIVES = {
     None: "the device half: opens, verifies and measures bundles",
-    "onnxruntime": "runs bundles on CPUs",
     "compile": "the host half: makes bundles from recipes",
     "demo": "the pretrained model of the default recipe",
-    "tensorrt": "NVIDIA TensorRT",
-    "rtx": "NVIDIA TensorRT for RTX",
-    "openvino": "Intel OpenVINO",
 }
-_RUNTIME_EXTRAS = ("onnxruntime", "tensorrt", "rtx", "openvino")
+_DEVELOPMENT = "dev"  # of edgeattn itself
 
 
 @click.command("doctor")
@@ -40,12 +36,12 @@ def command(ctx: click.Context, as_json: bool) -> None:
     from edgeattn.cli.installed import groups
     from edgeattn.errors import DeviceError
 
-    found = {group.extra: group for group in groups()}
-    whole = found[None].whole
+    found = [group for group in groups() if group.extra != _DEVELOPMENT]
+    whole = next(group.whole for group in found if group.extra is None)
     document: dict[str, Any] = {
         "edgeattn": __version__,
         "device_half": whole,
-        "parts": [_part(found[extra], whole) for extra in _GIVES if extra in found],
+        "parts": [_part(group, whole) for group in found],
         # These need the packages of the device half.
         "machine": _machine() if whole else None,
         "meters": _meters() if whole else None,
@@ -57,15 +53,9 @@ def command(ctx: click.Context, as_json: bool) -> None:
 
 
 def _part(group: Group, device_half: bool) -> dict[str, Any]:
-    gives = _GIVES[group.extra]
-    if device_half and group.extra in _RUNTIME_EXTRAS:
-        from edgeattn.runtimes import RUNTIMES
-
-        if not any(package.name in RUNTIMES for package in group.packages):
-            gives += "; this version of edgeattn has no use for it yet"
     return {
         "extra": group.extra,
-        "gives": gives,
+        "gives": _GIVES.get(group.extra) or _runtime(group, device_half),
         "whole": group.whole,
         "install": None if group.whole else group.install,
         "packages": [
@@ -73,6 +63,15 @@ def _part(group: Group, device_half: bool) -> dict[str, Any]:
             for each in group.packages
         ],
     }
+
+
+def _runtime(group: Group, device_half: bool) -> str:
+    if device_half:
+        from edgeattn.runtimes import RUNTIMES
+
+        if not any(package.name in RUNTIMES for package in group.packages):
+            return "a runtime that this version of edgeattn does not use yet"
+    return "a runtime: runs bundles"
 
 
 def _machine() -> dict[str, Any]:

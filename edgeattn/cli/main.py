@@ -48,7 +48,6 @@ _DEVICE_HALF = ("numpy", "packaging", "psutil", "pydantic", "rich", "yaml")
 _EXTRAS: dict[str, str | None] = {
     **dict.fromkeys(_DEVICE_HALF),
     **dict.fromkeys((*_HOST_HALF, "transformers"), "compile"),
-    "onnxruntime": "onnxruntime",
 }
 _INTERRUPTED = 128 + signal.SIGINT
 _CLOSED_PIPE = 128 + signal.SIGPIPE  # 141, what a shell reports for any program whose reader went away
@@ -175,12 +174,14 @@ def _internal(error: BaseException) -> EdgeattnError:
 
 
 def _not_installed(error: ModuleNotFoundError) -> DeviceError | None:
-    name = (error.name or "").partition(".")[0]
-    if name not in _EXTRAS:
-        return None
     from edgeattn.cli.installed import how_to_install
 
-    return DeviceError(f"{name} is not installed", fix=how_to_install(_EXTRAS[name]))
+    name = (error.name or "").partition(".")[0]
+    if name in _EXTRAS:
+        return DeviceError(f"{name} is not installed", fix=how_to_install(_EXTRAS[name]))
+    from edgeattn.runtimes import RUNTIMES  # needs a package of _EXTRAS
+
+    return DeviceError(f"{name} is not installed", fix=how_to_install(name)) if name in RUNTIMES else None
 
 
 def _system_error(error: OSError) -> ResourceError:

@@ -28,7 +28,7 @@ from edgeattn.devices.probe import machine_facts, usable_memory_bytes, usable_th
 from edgeattn.errors import ToolError
 from edgeattn.export.onnx import PREFERRED_OPSET, save
 from edgeattn.progress import Progress, duration
-from edgeattn.runtimes.onnxruntime import RUNTIME, default_settings, write_engine
+from edgeattn.runtimes.onnxruntime import RUNTIME
 from edgeattn.scratch import scratch
 
 SCHEMA_VERSION = 1
@@ -186,7 +186,7 @@ class _Session:
             folder.mkdir()
             with nullcontext() if projections else ending_uncopied(graph):
                 save(graph, folder / "model.onnx")
-            write_engine(folder / "engine", default_settings(folder / "model.onnx", "fp32"))
+            RUNTIME.build(folder / "model.onnx", folder / "engine", method="fp32")
             yield _Form(name, form, projections, folder, length)
 
     def _cell(self, forms: Sequence[_Form], length: int, projections: bool) -> dict[str, Any]:

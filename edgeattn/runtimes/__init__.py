@@ -5,4 +5,7 @@ from __future__ import annotations
 from edgeattn.registry import Registry
 from edgeattn.runtimes.base import Runtime
 
-RUNTIMES: Registry[Runtime] = Registry("runtime", {"onnxruntime": "edgeattn.runtimes.onnxruntime:RUNTIME"})
+RUNTIMES: Registry[Runtime] = Registry(
+    "runtime",
+    {"onnxruntime": "edgeattn.runtimes.onnxruntime:RUNTIME", "openvino": "edgeattn.runtimes.openvino:RUNTIME"},
+)

@@ -52,7 +52,14 @@ class Runtime(Protocol):
     operators: frozenset[str]  # fused ones beyond standard ONNX that its graphs may hold, as "domain::Name"
 
     def version(self) -> str | None:
-        """The installed version; None when it is not installed."""
+        """The installed version, without importing the library; None when it is not installed."""
+        ...
+
+    def require(self) -> str:
+        """Import the library, whose time and memory are not those of an engine; returns its version.
+
+        Raises DeviceError where it is missing or cannot be imported.
+        """
         ...
 
     def configurations(self, cpu: CpuFacts | None) -> tuple[Configuration, ...]:

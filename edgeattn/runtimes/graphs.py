@@ -64,6 +64,18 @@ def check_graph(
                 raise refuse(f"{which} {spec.name!r} {fault}", COPY_AGAIN)
 
 
+def named_axes(path: Path, name: str) -> dict[str, int]:
+    """The index of the axis called `name`, for each input and output of the graph that has one."""
+    graph = read_onnx(path)["graph"][0]
+    values = [*_values(graph, "input"), *_values(graph, "output")]
+    return {tensor: dims.index(name) for tensor, (_, dims) in values if dims and name in dims}
+
+
+def output_names(path: Path) -> list[str]:
+    """The names of the graph's outputs, in its order."""
+    return [name for name, _ in _values(read_onnx(path)["graph"][0], "output")]
+
+
 def _external_fault(tensor: Message, files: Mapping[str, FileEntry]) -> str | None:
     """What is wrong with a tensor's external data; None for sound data, and for a tensor inside the graph."""
     entries = [(last(entry, "key", ""), last(entry, "value", "")) for entry in tensor.get("external", [])]

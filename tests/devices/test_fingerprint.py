@@ -21,7 +21,7 @@ def test_it_says_what_a_measurement_depends_on(tmp_path: Path) -> None:
     assert found["memory_gib"] == 7.9
     assert found["power"]["governor"] == "ondemand"
     assert found["power"]["nvpmodel"] is None
-    assert found["runtimes"] == {"onnxruntime": RUNTIMES["onnxruntime"].version()}
+    assert found["runtimes"] == {name: RUNTIMES[name].version() for name in RUNTIMES}
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ def test_cpu_is_the_machine_that_reads_it(tmp_path: Path) -> None:
     assert profile.cpu is not None
     assert profile.cpu.model == "Cortex-A76 (Raspberry Pi 5 Model B Rev 1.0)"
     assert profile.memory_bytes == 8249312 * 1024
-    assert [runtime.name for runtime in profile.runtimes] == ["onnxruntime"]
+    assert [runtime.name for runtime in profile.runtimes] == ["onnxruntime", "openvino"]
     assert all(note.source for note in profile.notes)
 
 

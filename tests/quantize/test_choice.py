@@ -13,7 +13,7 @@ from edgeattn.bundle import Metric, TaskSpec
 from edgeattn.errors import VerificationError
 from edgeattn.quantize import choice
 from edgeattn.quantize.choice import Candidate, choose
-from edgeattn.runtimes import onnxruntime
+from edgeattn.runtimes import RUNTIMES
 
 SAMPLES = tiny_bundle.samples(12, seed=2)
 
@@ -32,7 +32,7 @@ def offer(tmp_path, monkeypatch):
             root = tmp_path / name
             root.mkdir()
             onnx.save(graph, root / "model.onnx")
-            onnxruntime.write_engine(root / "engine", onnxruntime.default_settings(root / "model.onnx", "fp32"))
+            RUNTIMES["onnxruntime"].build(root / "model.onnx", root / "engine", method="fp32")
             made.append(Candidate(name, name.split()[-1], root, root / "engine", size))
         truth = tiny_bundle.answers(tiny_bundle.graph(dense=True), SAMPLES)
         arrays = {f"input.{name}": x for name, x in SAMPLES.items()}

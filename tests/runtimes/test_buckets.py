@@ -12,14 +12,14 @@ import tiny_bundle
 from edgeattn.errors import BundleError
 from edgeattn.export.buckets import fix_length
 from edgeattn.runtimes.buckets import BucketedSession
-from edgeattn.runtimes.onnxruntime import RUNTIME, default_settings, write_engine
+from edgeattn.runtimes.onnxruntime import RUNTIME
 
 
 @pytest.fixture
 def root(tmp_path):
     """A folder with a graph, two of its buckets, and their engine."""
     onnx.save(tiny_bundle.graph(), tmp_path / "model.onnx")
-    write_engine(tmp_path / "engine", default_settings(tmp_path / "model.onnx", "fp32"))
+    RUNTIME.build(tmp_path / "model.onnx", tmp_path / "engine", method="fp32")
     for length in (4, 8):
         fix_length(tmp_path / "model.onnx", tmp_path / f"model-{length}.onnx", length)
     RUNTIME.add_buckets(tmp_path / "engine", {8: "model-8.onnx", 4: "model-4.onnx"})

@@ -1,0 +1,197 @@
+"""What runtimes share that run the bundle's own ONNX graphs.
+
+Their engine is a folder with engine.json, which names the graphs and the settings to run them with. A runtime is a
+`GraphRuntime` with its own subclass of `GraphEngine`, whose fields beyond those of `GraphEngine` are the settings that
+configurations choose: each has a default that is right on any machine.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
+
+from pydantic import Field, field_validator
+
+from edgeattn.devices.probe import probe_cpu, usable_threads
+from edgeattn.devices.profile import CpuFacts, Name
+from edgeattn.errors import BundleError, DeviceError
+from edgeattn.jsonfile import COPY_AGAIN, read_json
+from edgeattn.manifest import Count, Digest, EngineRef, GraphName, Manifest
+from edgeattn.runtimes.base import DEFAULT, Configuration, Session
+from edgeattn.runtimes.buckets import AXIS, BucketedSession
+from edgeattn.runtimes.graphs import check_graph, named_axes
+from edgeattn.store import sha256_file, write_json
+from edgeattn.validation import Part
+from edgeattn.versions import UNKNOWN, installed_version
+
+LOG = logging.getLogger("edgeattn")
+ENGINE = "engine.json"
+
+
+class Bucket(Part):
+    """A copy of the graph with a fixed sequence length."""
+
+    length: Count
+    graph: GraphName
+
+
+class GraphEngine(Part):
+    """engine.json: the engine's graphs, and the runtime and processor that its settings were chosen for."""
+
+    schema_version: Literal[1] = Field(alias="schema")
+    runtime: Name
+    version: Annotated[str, Field(pattern=r"^[0-9][0-9A-Za-z.+]{0,63}$")]
+    graph: GraphName
+    graph_sha256: Digest
+    method: Name
+    instruction_sets: tuple[Name, ...]
+    buckets: tuple[Bucket, ...] = ()
+
+    @field_validator("buckets")
+    @classmethod
+    def _ascending(cls, buckets: tuple[Bucket, ...]) -> tuple[Bucket, ...]:
+        lengths = [bucket.length for bucket in buckets]
+        if lengths != sorted(set(lengths)):
+            raise ValueError(f"the lengths {lengths} are not in ascending order")
+        return buckets
+
+
+E = TypeVar("E", bound=GraphEngine)
+
+
+class GraphRuntime(ABC, Generic[E]):
+    """A runtime of engines that are a `GraphEngine`; see `edgeattn.runtimes.base.Runtime`."""
+
+    name: ClassVar[str]  # also of its Python module, its package and the extra that installs it
+    operators: ClassVar[frozenset[str]] = frozenset()
+    settings: type[E]
+
+    @abstractmethod
+    def configurations(self, cpu: CpuFacts | None) -> tuple[Configuration, ...]:
+        """The settings worth timing on this processor, the default first."""
+
+    @abstractmethod
+    def open(self, graph: Path, engine: E, threads: int, facts: dict[str, Any]) -> Session:
+        """The session of one of the engine's graphs, which describes itself with `facts` and its own.
+
+        Raises BundleError for a graph that the runtime cannot run.
+        """
+
+    def version(self) -> str | None:
+        """The installed version; None when it is not installed. The library is only imported if it has no metadata."""
+        found = installed_version(self.name)
+        return str(importlib.import_module(self.name).__version__) if found == UNKNOWN else found
+
+    def require(self) -> str:
+        """Import the library; returns its version."""
+        version = self.version()
+        if version is None:
+            raise DeviceError(f"{self.name} is not installed", fix=f"pip install 'edgeattn[{self.name}]'")
+        try:
+            importlib.import_module(self.name)
+        except ImportError as error:
+            raise DeviceError(
+                f"{self.name} {version} cannot be imported: {error}",
+                fix=f"install what it misses, or install it again: pip install --force-reinstall {self.name}",
+            ) from error
+        return version
+
+    def build(self, graph: Path, out: Path, *, method: str, configuration: Configuration = DEFAULT) -> dict[str, Any]:
+        """Write engine.json: the graph stays where it is."""
+        facts = {
+            "schema": 1,
+            "runtime": self.name,
+            "version": self.require(),
+            "graph": graph.name,
+            "graph_sha256": sha256_file(graph),
+            "method": method,
+            "instruction_sets": _instruction_sets(),
+        }
+        return self._write(out, self.settings.model_validate({**facts, **configuration.settings}))
+
+    def add_buckets(self, engine: Path, graphs: Mapping[int, str]) -> None:
+        """Let a built engine use graphs with fixed lengths: length -> file in the bundle's root."""
+        buckets = tuple(Bucket(length=length, graph=graph) for length, graph in sorted(graphs.items()))
+        self._write(engine, self._read(engine).model_copy(update={"buckets": buckets}))
+
+    def check(self, root: Path, engine: EngineRef, manifest: Manifest) -> None:
+        """Raise BundleError unless engine.json, its graphs and the manifest agree, and no graph can do harm."""
+        settings = self._read(root / engine.path)
+        file, files = root / engine.path / ENGINE, manifest.files
+        for key, value, expected in (
+            ("graph", settings.graph, engine.graph),
+            ("method", settings.method, engine.method),
+            ("graph_sha256", settings.graph_sha256, files[engine.graph].sha256),
+        ):
+            if value != expected:
+                raise BundleError(f"{key}: {value}; bundle.json says {expected}", where=str(file), fix=COPY_AGAIN)
+        graphs = {settings.graph: None, **{bucket.graph: bucket.length for bucket in settings.buckets}}
+        for graph, length in graphs.items():
+            if graph not in files:
+                raise BundleError(f"{graph} is not listed in bundle.json", where=str(file), fix=COPY_AGAIN)
+            check_graph(
+                root / graph,
+                files,
+                domains={operator.partition("::")[0] for operator in self.operators},
+                inputs=manifest.inputs,
+                outputs=manifest.outputs,
+                length=length,
+            )
+
+    def load(self, root: Path, engine: Path, threads: int | None = None) -> Session:
+        """The session of an engine, on the usable cores unless `threads` are given.
+
+        An engine that was tuned elsewhere runs with default settings, and a warning says so.
+        """
+        settings = self._read(engine)
+        version = self.require()
+        tuned_here = (settings.version, settings.instruction_sets) == (version, _instruction_sets())
+        if not tuned_here:
+            LOG.warning(
+                "%s was tuned %s: running with default settings",
+                engine.name,
+                f"with {self.name} {settings.version}, this is {version}"
+                if settings.version != version
+                else "on a processor with other instruction sets",
+            )
+            chosen = [name for name in self.settings.model_fields if name not in GraphEngine.model_fields]
+            defaults = {name: self.settings.model_fields[name].default for name in chosen}
+            settings = settings.model_copy(update=defaults)
+        facts = {"runtime": self.name, "runtime_version": version, "tuned_here": tuned_here}
+
+        def opened(name: str) -> Session:
+            if not (root / name).is_file():
+                raise BundleError(f"the engine's graph {name} is missing", where=str(engine), fix=COPY_AGAIN)
+            return self.open(root / name, settings, threads or usable_threads(), facts)
+
+        session = opened(settings.graph)
+        if not settings.buckets:
+            return session
+        fixed = {bucket.length: opened(bucket.graph) for bucket in settings.buckets}
+        return BucketedSession(session, fixed, named_axes(root / settings.graph, AXIS))
+
+    def _read(self, folder: Path) -> E:
+        return read_json(folder / ENGINE, self.settings, newest=1)
+
+    def _write(self, folder: Path, engine: E) -> dict[str, Any]:
+        document: dict[str, Any] = engine.model_dump(mode="json", by_alias=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / ENGINE, document)
+        return document
+
+
+def refused(runtime: str, version: str, graph: Path, reason: str) -> BundleError:
+    """The error for a graph that a runtime cannot run."""
+    return BundleError(
+        f"{runtime} {version} cannot load the graph: {reason}",
+        where=str(graph),
+        fix=f"compile the bundle again for a target with {runtime} {version}",
+    )
+
+
+def _instruction_sets() -> tuple[str, ...]:
+    return tuple(sorted(probe_cpu().instruction_sets))
