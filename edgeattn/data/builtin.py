@@ -1,13 +1,14 @@
-"""Two real data sets that need no download."""
+"""Real data sets that need no download."""
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+from edgeattn.data.docstrings import docstrings
 from edgeattn.errors import DataError
 from edgeattn.registry import did_you_mean
 
@@ -26,31 +27,50 @@ def _held_out(name: str) -> bool:
 
 
 def _python_docs(split: str) -> Columns:
-    """Sentences and paragraphs of the Python language reference, which every CPython has for `help()`.
+    """Sentences and paragraphs of the Python language reference, which every CPython has for `help()`."""
+    return _split(_topics(), split)
 
-    Whole topics are held out. Some topics repeat parts of others, so the train split also leaves out each paragraph
-    that shares a text with a test topic.
-    """
+
+def _python_docstrings(split: str) -> Columns:
+    """Sentences and paragraphs of the docstrings of Python's standard library."""
+    return _split(docstrings(), split)
+
+
+def _python_texts(split: str) -> Columns:
+    """Both: first those of the language reference, then those of the docstrings."""
+    return _split([*_topics(), *docstrings()], split)
+
+
+def _topics() -> list[tuple[str, list[str]]]:
     from pydoc_data.topics import topics
 
+    return [(topic, [topics[topic]]) for topic in sorted(topics)]
+
+
+def _split(groups: Sequence[tuple[str, list[str]]], split: str) -> Columns:
+    """The texts of the groups that are in `split`: whole topics and whole modules are held out.
+
+    Some groups repeat parts of others, so the train split also leaves out each paragraph that shares a text with a
+    group of the test split.
+    """
     texts: dict[str, dict[str, None]] = {"test": {}, "train": {}}  # ordered, without repeats
-    for part, own in texts.items():
-        for topic in sorted(topic for topic in topics if _held_out(topic) == (part == "test")):
-            for paragraph in _paragraphs(topics[topic]):
+    for part in texts:
+        for passage in (each for name, own in groups if _held_out(name) == (part == "test") for each in own):
+            for paragraph in _paragraphs(passage):
                 if part == "test" or texts["test"].keys().isdisjoint(paragraph):
-                    own.update(dict.fromkeys(paragraph))
+                    texts[part].update(dict.fromkeys(paragraph))
     return {"text": list(texts[split])}
 
 
-def _paragraphs(topic: str) -> Iterator[list[str]]:
+def _paragraphs(text: str) -> Iterator[list[str]]:
     """The sentences of each paragraph of prose, and the whole paragraph if it has several."""
-    for block in re.split(r"\n\s*\n", topic):
+    for block in re.split(r"\n\s*\n", text):
         passage = " ".join(block.replace("*", "").split())
         if "::=" in passage or ">>>" in passage or set(passage) <= set("=-*~ "):
             continue
         sentences = _SENTENCE_END.split(passage)
         found = [*sentences, passage] if len(sentences) > 1 else sentences
-        yield [text for text in found if _WORDS[0] <= len(text.split()) <= _WORDS[1]]
+        yield [each for each in found if _WORDS[0] <= len(each.split()) <= _WORDS[1]]
 
 
 def _digits(split: str) -> Columns:
@@ -64,7 +84,13 @@ def _digits(split: str) -> Columns:
     return {"image": images[rows], "label": digits.target[rows]}
 
 
-BUILTINS: dict[str, Callable[[str], Columns]] = {"python-docs": _python_docs, "digits": _digits}
+BUILTINS: dict[str, Callable[[str], Columns]] = {
+    "python-docs": _python_docs,
+    "python-docstrings": _python_docstrings,
+    "python-texts": _python_texts,
+    "digits": _digits,
+}
+FROM_LIBRARY = ("python-docstrings", "python-texts")  # those that are read from the standard library's source files
 
 
 def load_builtin(name: str, split: str) -> Columns:

@@ -137,8 +137,8 @@ class Source(Part):
 
     source: str = Field(
         max_length=300,
-        description="builtin:python-docs, builtin:digits, hub:ORG/NAME, or a file relative to the recipe "
-        "(csv, tsv, jsonl, txt, parquet; .gz too)",
+        description="builtin:python-docs, builtin:python-docstrings, builtin:python-texts (both), builtin:digits, "
+        "hub:ORG/NAME, or a file relative to the recipe (csv, tsv, jsonl, txt, parquet; .gz too)",
     )
     revision: str | None = Field(default=None, pattern=r"^[0-9A-Za-z][0-9A-Za-z._/-]{0,99}$")
     split: Name = "train"

@@ -1,4 +1,4 @@
-"""The two data sets that need no download."""
+"""The data sets that need no download."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pydoc_data.topics import topics
 
 import pytest
 
-from edgeattn.data import builtin
+from edgeattn.data import builtin, docstrings
 from edgeattn.data.digest import source_digest
 from edgeattn.data.load import load_rows
 from edgeattn.errors import DataError
@@ -24,6 +24,35 @@ def rows(name, split, **options):
 @pytest.fixture(scope="module")
 def docs():
     return {split: rows("python-docs", split, columns=Columns(text="text")).texts("text") for split in builtin.SPLITS}
+
+
+SOURCE = '''"""The module."""
+class A:
+    """A class."""
+    def f(self):
+        """A method,
+        in two lines.
+        """
+async def g():
+    "A coroutine."
+def h(): pass
+'''
+
+
+@pytest.fixture
+def library(tmp_path, monkeypatch):
+    """Makes a standard library of the given files, path -> text; returns its folder."""
+
+    def make(**files):
+        for name, text in files.items():
+            (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
+            (tmp_path / name).write_text(text)
+        return tmp_path
+
+    monkeypatch.setattr("sysconfig.get_path", lambda name: str(tmp_path))
+    docstrings.docstrings.cache_clear()
+    yield make
+    docstrings.docstrings.cache_clear()
 
 
 def test_python_docs_are_enough_clean_sentences(docs):
@@ -52,6 +81,69 @@ def test_python_docs_train_and_test_share_no_topic(docs):
     # paragraph that is not prose; their number depends on the version of Python.
     long = [text for text in docs["train"] if len(text.split()) > 12]
     assert sum(any(text in topic for topic in held_out) for text in long) < 0.01 * len(long)
+
+
+def test_docstrings_are_many_clean_texts_of_the_standard_library_alone():
+    texts = {split: rows("python-docstrings", split).texts("text") for split in builtin.SPLITS}
+    assert len(texts["train"]) > 10_000
+    assert len(texts["test"]) > 2000
+    for text in texts["train"] + texts["test"]:
+        assert 4 <= len(text.split()) <= 120
+        assert not re.search(r"::=|>>>|\n|\*", text)
+    assert not set(texts["train"]) & set(texts["test"])
+    assert "Return the arithmetic mean." not in texts["train"] + texts["test"]  # too short, like many first lines
+    assert any("calendar" in text for text in texts["train"] + texts["test"])
+    modules = {name for name, _ in docstrings.docstrings()}
+    assert "unittest.case" in modules
+    assert not [name for name in modules if {"site-packages", "test", "tests", "numpy"} & set(name.split("."))]
+
+
+def test_python_texts_are_both_and_leave_out_what_either_holds_out():
+    train = set(rows("python-texts", "train").texts("text"))
+    held_out = set(rows("python-texts", "test").texts("text"))
+    for name in ("python-docs", "python-docstrings"):
+        assert train.isdisjoint(rows(name, "test").texts("text"))
+        assert held_out.issuperset(rows(name, "test").texts("text"))
+        own = rows(name, "train").texts("text")
+        assert len(train.intersection(own)) > 0.9 * len(own)
+
+
+def test_docstrings_are_of_modules_classes_and_functions(library):
+    library(
+        **{"zipfile.py": SOURCE, "json/__init__.py": '"The package json has this text."', "json/tests/test_x.py": "("}
+    )
+    assert docstrings.docstrings() == [
+        ("json", ["The package json has this text."]),
+        ("zipfile", ["The module.", "A class.", "A method,\nin two lines.", "A coroutine."]),
+    ]
+
+
+def test_a_library_without_source_files_is_refused_with_a_remedy(library):
+    folder = library(**{"zipfile.pyc": ""})
+    said = (
+        f"^{re.escape(str(folder))}: the standard library has no source files\n  fix: use builtin:python-docs, or a Py"
+    )
+    for read in (docstrings.docstrings, docstrings.sources_digest):
+        with pytest.raises(DataError, match=said):
+            read()
+
+
+def test_a_library_that_does_not_parse_is_refused_with_its_file(library):
+    library(**{"zipfile.py": "def"})
+    with pytest.raises(DataError, match=r"zipfile.py: cannot be read as Python: invalid syntax"):
+        docstrings.docstrings()
+
+
+def test_the_digest_follows_the_librarys_source_files(library):
+    def digest(name="python-texts", split="train"):
+        return source_digest(Source(source=f"builtin:{name}", split=split), HERE)
+
+    library(**{"zipfile.py": SOURCE})
+    before = digest()
+    assert digest() == before
+    assert len({before, digest(split="test"), digest("python-docstrings")}) == 3
+    library(**{"zipfile.py": SOURCE + "# more"})
+    assert digest() != before
 
 
 def test_digits_are_images_and_labels():
