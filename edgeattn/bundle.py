@@ -22,6 +22,7 @@ from edgeattn.errors import BundleError, ResourceError
 from edgeattn.manifest import (
     COPY_AGAIN,
     MANIFEST,
+    REPORTS,
     BenchSpec,
     EngineRef,
     FileEntry,
@@ -48,8 +49,6 @@ __all__ = [
     "publish",
     "write",
 ]
-
-REPORTS = ("verify.json", "bench.json", "report.html")
 
 _ARRAYS_LIMIT_BYTES = 4 * 1024**3
 

@@ -6,12 +6,18 @@ what a person there would type.
 
 from __future__ import annotations
 
+import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+from edgeattn.errors import ResourceError
 from edgeattn.progress import Progress, duration
+
+if TYPE_CHECKING:
+    from edgeattn.bundle import Bundle
 
 
 class DeviceJob(Protocol):
@@ -88,27 +94,45 @@ class Bench:
         )
 
     def run(self, folder: Path, progress: Progress) -> dict[str, Any]:
-        from edgeattn.bench.protocol import Protocol
-        from edgeattn.bench.session import run
         from edgeattn.bundle import Bundle
         from edgeattn.report.html import refresh
 
-        start = time.monotonic()
         bundle = Bundle.open(folder)
+        if not os.access(folder, os.W_OK):
+            raise ResourceError(
+                "the results cannot be recorded: the folder is read-only",
+                where=str(folder),
+                fix="give another folder with --out, or copy the bundle to a writable one",
+            )
+        document = self.over([bundle], progress, folder / "report.html")
+        bundle.record("bench.json", document)
+        refresh(bundle)
+        return document
+
+    def over(self, bundles: Sequence[Bundle], progress: Progress, report: Path | None = None) -> dict[str, Any]:
+        """The document of one bundle, or of the shipped engines of several; nothing is recorded in them.
+
+        report: the page that the caller is going to write.
+        """
+        from edgeattn.bench.bundles import bench
+        from edgeattn.bench.protocol import Protocol
+
+        start = time.monotonic()
         protocol = Protocol.quick() if self.quick else Protocol()
-        spec = bundle.manifest.bench
-        least, most = protocol.seconds(len(self.lengths or spec.lengths or (None,)), self.pairs or spec.pairs)
-        progress.stage(self.name, f"dense and efficient in turn, takes {duration(least)} to {duration(most)}")
-        document = run(
-            bundle,
+        spec, count = bundles[0].manifest.bench, max(2, len(bundles))
+        lengths, pairs = self.lengths or spec.lengths or (None,), self.pairs or spec.pairs
+        least, most = protocol.seconds(len(lengths), pairs, count)
+        what = "dense and efficient" if len(bundles) == 1 else f"{count} bundles"
+        progress.stage(self.name, f"{what} in turn, takes {duration(least)} to {duration(most)}")
+        document = bench(
+            bundles,
             lengths=self.lengths,
             pairs=self.pairs,
             threads=self.threads,
             protocol=protocol,
             progress=progress,
         )
-        report = refresh(bundle)
-        progress.finish(self.name, time.monotonic() - start, note=str(report))
+        progress.finish(self.name, time.monotonic() - start, note="" if report is None else str(report))
         return document
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +20,7 @@ from edgeattn.validation import Distinct, Many, Part
 __all__ = [
     "COPY_AGAIN",
     "MANIFEST",
+    "REPORTS",
     "BenchSpec",
     "EngineRef",
     "FileEntry",
@@ -32,6 +35,7 @@ __all__ = [
 SCHEMA_VERSION = 1
 MANIFEST = "bundle.json"
 SIDES = ("efficient", "dense")
+REPORTS = ("verify.json", "bench.json", "report.html")
 
 Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 
@@ -136,6 +140,13 @@ class Manifest(Part):
     libraries: dict[str, str]
     choice: dict[str, Any]
     files: dict[str, FileEntry] = Field(default_factory=dict)
+
+    @property
+    def digest(self) -> str:
+        """Of the bundle, whatever reports were recorded in it: by it, a report says which bundle it is about."""
+        document = self.model_dump(mode="json")
+        document["files"] = {name: entry for name, entry in document["files"].items() if name not in REPORTS}
+        return f"sha256:{hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()}"
 
     @field_validator("engines")
     @classmethod

@@ -53,8 +53,8 @@ STAGES = (
         "bundle", 2, stages.assemble, inputs=("teacher", "convert", "distill", "export", "build"),
         recipe=tuple(Recipe.model_fields), device=tuple(DeviceProfile.model_fields), libraries=stages.NAMED_LIBRARIES,
     ),
-    Stage("verify", 2, stages.verify, inputs=("bundle",), measured=True),
-    Stage("bench", 2, stages.bench, inputs=("bundle", "verify"), measured=True),
+    Stage("verify", 3, stages.verify, inputs=("bundle",), measured=True),
+    Stage("bench", 3, stages.bench, inputs=("bundle", "verify"), measured=True),
 )  # fmt: skip
 
 

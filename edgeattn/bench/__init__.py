@@ -1,5 +1,5 @@
-"""Times a bundle's two engines side by side, and checks that their outputs are still right.
+"""Times engines side by side, and checks that their outputs are still right.
 
-`session.run(bundle)` is the benchmark, `accuracy.check(bundle)` the verification, `compare.quick_compare` the short
-timing that chooses among candidates.
+`bundles.bench([bundle, ...])` is the benchmark of bundles, `session.run` that of any named engines,
+`accuracy.check(bundle)` the verification; `compare` has the short timings that choose among candidates.
 """

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from edgeattn.bench.bundles import engine_of, require_built
 from edgeattn.bench.golden import drifts
 from edgeattn.bench.inputs import Array, Arrays, one_by_one, save_feeds
 from edgeattn.bench.leg import Leg
-from edgeattn.bench.session import engine_of
 from edgeattn.bundle import Bundle
 from edgeattn.devices.probe import machine_facts
 from edgeattn.errors import BundleError
@@ -30,13 +30,14 @@ SCHEMA_VERSION = 1
 def check(bundle: Bundle, *, threads: int | None = None) -> dict[str, Any]:
     """The verify document. A failed check is reported in "passed" and not raised; nothing is recorded.
 
-    {schema, created_utc, passed, reasons: [text], method, runtime, machine,
+    {schema, created_utc, bundle, passed, reasons: [text], method, runtime, machine,
      golden: {output: {student: drift, teacher: drift, least_cosine, passed}},
      metrics: {name: {value, teacher, floor, passed}}}
 
     A value that cannot be computed is None. Only the recipe's accept metric has a floor; for the others,
     floor and passed are None.
     """
+    require_built(bundle)
     manifest = bundle.manifest
     target_here(bundle)
     reference = manifest.engines["efficient"]
@@ -56,6 +57,7 @@ def check(bundle: Bundle, *, threads: int | None = None) -> dict[str, Any]:
     return {
         "schema": SCHEMA_VERSION,
         "created_utc": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "bundle": manifest.digest,
         "passed": not reasons,
         "reasons": reasons,
         "method": reference.method,

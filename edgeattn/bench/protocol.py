@@ -2,52 +2,66 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
-START_S = 1.0  # for a process to start and load an engine
-MEMORY_PROCESSES = 4  # per length: with and without the engine, for dense and efficient
+START_S = 1.0  # for the processes of a pair to start, which they do at the same time
+LOAD_S = 0.5  # for a process to load its engine
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """Parameters of a session. All times in seconds, per process."""
+    """Parameters of a session. All times in seconds, per process and length."""
 
     name: str = "full"
     window_s: float = 1.0  # of warm-up: three window medians in a row must agree ...
     agree: float = 0.01  # ... within this share
     warm_min_s: float = 3.0
     warm_max_s: float = 60.0  # after that the process is recorded as not steady
-    blocks: int = 4  # dense and efficient take turns this often within a pair
+    blocks: int = 4  # the contestants take turns this often within a pair
     block_s: float = 1.0
     samples: int = 64  # the fewest inferences that a process times (the floor of a p90) ...
     measure_max_s: float = 30.0  # ... unless that takes longer than this
-    energy_s: float = 10.0
+    energy_s: float = 10.0  # of a window in which energy is read, once per contestant; 0: over the timed blocks
     feeds: int = 8  # different inputs, used in rotation
     seed: int = 0
 
-    def seconds(self, lengths: int, pairs: int) -> tuple[float, float]:
+    def seconds(self, lengths: int, pairs: int, contestants: int = 2) -> tuple[float, float]:
         """The least and the most seconds of a session: every process is steady at once, or none ever is."""
 
         def session(warm_s: float, timed_s: float) -> float:
-            processes = 2 * pairs
-            timing = processes * (START_S + warm_s + timed_s) + 2 * self.energy_s
-            return lengths * (MEMORY_PROCESSES * START_S + timing)
+            pair_s = START_S + contestants * (LOAD_S + lengths * (warm_s + timed_s))
+            return pairs * pair_s + contestants * lengths * self.energy_s
 
         return (
             session(self.warm_min_s, self.blocks * self.block_s),
             session(self.warm_max_s, max(self.measure_max_s, self.blocks * self.block_s)),
         )
 
+    def facts(self) -> dict[str, Any]:
+        """The parameters, and what was done in words, as JSON."""
+        return {
+            **asdict(self),
+            "processes": "a fresh one per contestant and pair, timed at every length, blocks in random order",
+            "cold_start": "loading the engine and its first run, at the shortest length",
+            "memory": "the process's peak after its warm-up at a length, less its peak before it loaded the engine",
+            "energy": f"a window of {self.energy_s:g} s per contestant and length"
+            if self.energy_s
+            else "over the timed blocks",
+        }
+
     @classmethod
     def quick(cls) -> Protocol:
-        """For the end of a compile and for a first look: a few seconds per process."""
+        """For the end of a compile and for a first look: about two seconds per process and length."""
         return cls(
             name="quick",
-            window_s=0.25,
-            warm_min_s=1.0,
-            warm_max_s=5.0,
+            window_s=0.15,
+            agree=0.02,
+            warm_min_s=0.45,
+            warm_max_s=0.9,
             blocks=2,
-            block_s=0.5,
-            measure_max_s=5.0,
-            energy_s=3.0,
+            block_s=0.35,
+            samples=24,  # too few for a p90 where an inference takes more than 11 ms
+            measure_max_s=3.0,
+            energy_s=0.0,
         )

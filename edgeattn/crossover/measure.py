@@ -18,12 +18,12 @@ import torch
 from edgeattn.attention import ATTENTION
 from edgeattn.attention.variant import Shape, VariantOptions
 from edgeattn.bench.compare import quick_compare
+from edgeattn.bench.crossing import Crossing, crossing
 from edgeattn.bench.inputs import Arrays
 from edgeattn.bench.leg import Engine
 from edgeattn.bench.statistics import ratio
 from edgeattn.crossover.block import HIDDEN, INPUTS, MASK, add_projections, core, ending_uncopied
 from edgeattn.crossover.choice import DENSE
-from edgeattn.crossover.crossing import Crossing, crossing
 from edgeattn.devices.probe import machine_facts, usable_memory_bytes, usable_threads
 from edgeattn.errors import ToolError
 from edgeattn.export.onnx import PREFERRED_OPSET, save

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from itertools import groupby
 from pathlib import Path
@@ -13,26 +13,42 @@ from typing import Any
 from edgeattn.bundle import Bundle, Manifest
 from edgeattn.errors import BundleError
 from edgeattn.manifest import PlanEntry
-from edgeattn.report import chart, text
+from edgeattn.report import candidates, chart, text
 from edgeattn.report.page import PAGE
+from edgeattn.report.parts import fact_list, paragraph, section, shown, table
+from edgeattn.store import disk_errors, replacing, write_json
 
 Document = Mapping[str, Any]
-_BOTH = ("p90_ms", "cold_start_ms", "peak_memory_mb")
 _HOW = (
-    "Of two numbers in a cell, the first is for dense. The speedup is the Hodges-Lehmann estimate of the "
-    "ratio of medians over pairs of fresh processes, timed in turn, with its exact Wilcoxon signed-rank "
-    "interval. Memory is the peak of a process that loads and runs the engine, less the process without it."
+    "A ratio is the Hodges-Lehmann estimate over pairs of fresh processes, timed in turn, with its exact Wilcoxon "
+    "signed-rank interval. Memory is the peak of a process that loads and runs the engine, less the process without it."
 )
-_DRIFT = ("min_cosine", "max_abs")
-_NOTHING: dict[str, Document | None] = {"verify": None, "bench": None}
+_NOTHING: dict[str, Document | None] = {"verify": None, "bench": None, "build": None}
 _STAGES = ("untrained", "student")  # in the manifest's choice: metric -> value before and after training, in torch
 
 
 def refresh(bundle: Bundle) -> Path:
-    """Write report.html from the bundle's manifest, verify.json and bench.json. Returns its path."""
-    page = render(bundle.manifest, _read(bundle, "verify.json"), _read(bundle, "bench.json"))
-    bundle.record("report.html", page)
+    """Write report.html from the bundle's manifest and its evidence. Returns its path."""
+    evidence = {name: _read(bundle, f"{name}.json") for name in _NOTHING}
+    bundle.record("report.html", render(bundle.manifest, **evidence))
     return bundle.path / "report.html"
+
+
+def save(bench: Document, bundles: Sequence[Bundle], out: Path) -> Path:
+    """Write a bench document of bundles, as bench.json and report.html, into the folder `out`. Returns report.html.
+
+    Raises ResourceError where `out` cannot be written.
+    """
+    if len(bundles) == 1:
+        evidence = {name: _read(bundles[0], f"{name}.json") for name in ("verify", "build")}
+        page = render(bundles[0].manifest, **evidence, bench=bench)
+    else:
+        page = comparison(bench)
+    with disk_errors(out, "choose another --out"):
+        write_json(out / "bench.json", bench)
+        with replacing(out / "report.html") as temporary:
+            temporary.write_text(page, encoding="utf-8")
+    return out / "report.html"
 
 
 def _read(bundle: Bundle, name: str) -> Document | None:
@@ -49,91 +65,101 @@ def _read(bundle: Bundle, name: str) -> Document | None:
     return document
 
 
-def render(manifest: Manifest, verify: Document | None, bench: Document | None) -> str:
-    """The page as text.
+def render(manifest: Manifest, verify: Document | None, bench: Document | None, build: Document | None = None) -> str:
+    """The page of a bundle as text.
 
     The student's column comes from the manifest's choice["student"]: metric -> value of the trained student in torch.
     """
     sections = [
-        _section("Dense and efficient, side by side", _bench(bench)),
-        _section("Accuracy", _accuracy(manifest, verify)),
-        _section("What was swapped", _plan(manifest.plan)),
-        _section(f"Why {manifest.engines['efficient'].method}", _choice(manifest.choice)),
-        _section("Where it was measured", _machine(manifest, verify, bench)),
-        _section("Provenance", _provenance(manifest)),
-        _section("How to reproduce it", _again(manifest, bench)),
+        section("Dense and efficient, side by side", _bench(bench)),
+        section("Accuracy", _accuracy(manifest, verify)),
+        section("What was swapped", _plan(manifest.plan)),
+        section("What was built and tried", candidates.tables(build) if build else _choice(manifest.choice)),
+        section("Where it was measured", _machine(manifest, verify, bench)),
+        section("Provenance", _stale(manifest, verify, bench) + _provenance(manifest)),
+        section("How to reproduce it", _again(manifest, bench)),
     ]
-    return Template(PAGE).substitute(
-        title=escape(manifest.name),
-        description=escape(manifest.description),
-        headline=escape(text.headline(bench, verify)),
+    return _page(
+        title=manifest.name,
+        description=manifest.description,
+        headline=text.headline(bench, verify),
         state="failed" if verify and not verify["passed"] else "",
         body="\n".join(sections),
-        created=escape(manifest.created_utc),
+        footer=f"Bundle of {manifest.created_utc}, {manifest.digest}, by edgeattn.",
     )
 
 
-def _section(title: str, body: str) -> str:
-    return f"<section><h2>{escape(title)}</h2>\n{body}</section>"
+def comparison(bench: Document) -> str:
+    """The page of the shipped engines of several bundles."""
+    names = list(bench["contestants"])
+    sections = [
+        section("Side by side", _bench(bench)),
+        section("Where it was measured", fact_list(_measured(bench))),
+    ]
+    return _page(
+        title=f"{', '.join(names[1:])} beside {names[0]}",
+        description="The shipped engines of several bundles, timed in turn.",
+        headline=text.headline(bench, None),
+        state="",
+        body="\n".join(sections),
+        footer=f"Measured {bench['created_utc']}, by edgeattn.",
+    )
 
 
-def _paragraph(sentence: str) -> str:
-    return f"<p>{escape(sentence)}</p>\n"
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """Cells are escaped here: callers hand over plain text, never markup."""
-    lines = ["<div class='wide'><table><thead><tr>", *(f"<th>{escape(str(cell))}</th>" for cell in head)]
-    lines.append("</tr></thead><tbody>")
-    for row in rows:
-        lines.append("<tr>" + "".join(f"<td>{escape(_plain(cell))}</td>" for cell in row) + "</tr>")
-    return "".join(lines) + "</tbody></table></div>\n"
-
-
-def _facts(pairs: Iterable[tuple[str, Any]]) -> str:
-    rows = (f"<dt>{escape(str(name))}</dt><dd>{escape(_plain(value))}</dd>" for name, value in pairs)
-    return f"<dl>{''.join(rows)}</dl>\n"
-
-
-def _plain(value: Any) -> str:
-    if value is None:
-        return text.NA
-    if isinstance(value, float):
-        return text.number(value, 4)
-    if isinstance(value, (list, tuple)):
-        return ", ".join(map(_plain, value)) or "-"
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key} {_plain(item)}" for key, item in value.items()) or "-"
-    return str(value)
+def _page(*, body: str, **texts: str) -> str:
+    return Template(PAGE).substitute(body=body, **{name: escape(said) for name, said in texts.items()})
 
 
 def _bench(bench: Document | None) -> str:
     if bench is None:
-        return _paragraph("Not measured yet: run edgeattn bench.")
-    speeds, costs = [], []
-    for cell in bench["cells"]:
-        tokens, dense, efficient, speedup = (
+        return paragraph("Not measured yet: run edgeattn bench.")
+    cells, contestants, others = bench["cells"], bench["contestants"], text.others(bench)
+    head = (
+        text.unit(bench),
+        *(f"{name} p50 ms" for name in contestants),
+        *(f"{name} beside {bench['reference']}" for name in others),
+    )
+    speeds = [
+        (
             text.length(cell),
-            cell["dense"],
-            cell["efficient"],
-            cell["speedup"],
+            *(text.latency(cell["contestants"][name]) for name in contestants),
+            *(text.verdict(cell["speedups"][name], bench["reference"]) for name in others),
         )
-        ratio = (text.ratio(speedup["ratio"]), text.interval(speedup), speedup["pairs"])
-        speeds.append((tokens, text.latency(dense), text.latency(efficient), *ratio))
-        both = [f"{_plain(dense[key])} / {_plain(efficient[key])}" for key in _BOTH]
-        sizes = " / ".join(text.number(side["disk_bytes"] / 1e6) for side in (dense, efficient))
-        costs.append((tokens, *both, sizes, f"{text.energy(dense)} / {text.energy(efficient)}"))
-    tables = _table(("tokens", "dense p50 ms", "efficient p50 ms", "speedup", "interval", "pairs"), speeds)
-    head = ("tokens", "p90 ms", "cold start ms", "memory MB", "on disk MB", "energy per inference")
-    tables += _table(head, costs)
+        for cell in cells
+    ]
+    tables = table(head, speeds)
+    paying = [(name, text.pays(bench, name)) for name in others]
+    tables += "".join(paragraph(said if len(others) == 1 else f"{name}: {said}") for name, said in paying if said)
+    tables += table(
+        (text.unit(bench), "engine", "p90 ms", "memory MB", "energy per inference"),
+        [
+            (text.length(cell), name, engine["p90_ms"], engine["peak_memory_mb"], text.energy(engine))
+            for cell in cells
+            for name, engine in cell["contestants"].items()
+        ],
+    )
+    tables += table(
+        ("engine", "method", "runtime", "cold start ms", "on disk", "bundle"),
+        [
+            (
+                name,
+                facts["method"],
+                facts["runtime"].get("runtime"),
+                facts["cold_start_ms"],
+                text.megabytes(facts["disk_bytes"]),
+                facts["bundle"][:19],
+            )
+            for name, facts in contestants.items()
+        ],
+    )
     notes = "".join(f"<li>{escape(note)}</li>" for note in text.footnotes(bench))
     listed = f"<ul>{notes}</ul>" if notes else ""
-    return chart.bars(bench["cells"]) + tables + listed + _paragraph(_HOW)
+    return chart.bars(bench) + tables + listed + paragraph(_HOW)
 
 
 def _accuracy(manifest: Manifest, verify: Document | None) -> str:
     if verify is None:
-        return _paragraph("Not verified yet: run edgeattn verify.")
+        return paragraph("Not verified yet: run edgeattn verify.")
     stages = [manifest.choice.get(stage) for stage in _STAGES]
     rows = []
     for name, metric in verify["metrics"].items():
@@ -141,7 +167,7 @@ def _accuracy(manifest: Manifest, verify: Document | None) -> str:
         passed = {True: "passed", False: "FAILED", None: "-"}[metric["passed"]]
         floor = "-" if metric["floor"] is None else metric["floor"]
         rows.append((name, metric["teacher"], *made, metric["value"], floor, passed))
-    body = _table(("metric", "teacher", "untrained", "student", "shipped", "floor", ""), rows)
+    body = table(("metric", "teacher", "untrained", "student", "shipped", "floor", ""), rows)
     for reason in verify.get("reasons", []):
         body += f"<p class='failed'>{escape(str(reason))}</p>\n"
     golden = [
@@ -156,13 +182,13 @@ def _accuracy(manifest: Manifest, verify: Document | None) -> str:
     ]
     if golden:
         head = ("output", "least cosine to the student", "largest difference", "least cosine to the teacher")
-        body += "<h3>Golden samples</h3>" + _table(head, golden)
+        body += "<h3>Golden samples</h3>" + table(head, golden)
     return body
 
 
 def _plan(plan: Sequence[PlanEntry]) -> str:
     if not plan:
-        return _paragraph("Nothing: every layer kept its attention.")
+        return paragraph("Nothing: every layer kept its attention.")
 
     def what(entry: PlanEntry) -> tuple[str, str]:
         return entry.variant, json.dumps(entry.options, sort_keys=True)
@@ -171,9 +197,9 @@ def _plan(plan: Sequence[PlanEntry]) -> str:
     for (variant, options), entries in groupby(plan, key=what):
         layers = [entry.layer for entry in entries]
         run = len(layers) > 1 and layers == list(range(layers[0], layers[0] + len(layers)))
-        span = f"{layers[0]} to {layers[-1]}" if run else _plain(layers)
-        rows.append((span, variant, _plain(json.loads(options))))
-    return _table(("layers", "new", "options"), rows)
+        span = f"{layers[0]} to {layers[-1]}" if run else shown(layers)
+        rows.append((span, variant, shown(json.loads(options))))
+    return table(("layers", "new", "options"), rows)
 
 
 def _choice(choice: Mapping[str, Any]) -> str:
@@ -183,34 +209,54 @@ def _choice(choice: Mapping[str, Any]) -> str:
     for side in ("efficient", "dense"):
         made = others.pop(side, None)
         if isinstance(made, Mapping):
-            body += f"<h3>The {side} engine</h3>" + _paragraph(_plain(made.get("because")))
+            body += f"<h3>The {side} engine</h3>" + paragraph(shown(made.get("because")))
             candidates = made.get("candidates")
             rows = [row for row in candidates if isinstance(row, Mapping)] if isinstance(candidates, list) else []
             head = sorted(dict.fromkeys(key for row in rows for key in row), key=lambda key: key != "name")
-            body += _table([key.replace("_", " ") for key in head], [[row.get(key) for key in head] for row in rows])
-    return body + _facts((key.replace("_", " "), value) for key, value in others.items() if key not in _STAGES)
+            body += table([key.replace("_", " ") for key in head], [[row.get(key) for key in head] for row in rows])
+    return body + fact_list((key.replace("_", " "), value) for key, value in others.items() if key not in _STAGES)
 
 
 def _machine(manifest: Manifest, verify: Document | None, bench: Document | None) -> str:
-    facts = {"compiled for": manifest.target.get("name")}
-    measured = bench or verify
-    if measured is not None:
-        facts |= {"measured": measured["created_utc"], **measured["machine"]}
+    facts = [("compiled for", manifest.target.get("name"))]
     if bench:
-        facts |= {**bench["runtime"].get("efficient", {}), "engine threads": bench["threads"]}
-        facts["protocol"] = bench["protocol"]
-    return _facts((key.replace("_", " "), value) for key, value in facts.items())
+        facts += _measured(bench)
+    elif verify:
+        facts += [("measured", verify["created_utc"]), *verify["machine"].items()]
+    return fact_list((key.replace("_", " "), value) for key, value in facts)
+
+
+def _measured(bench: Document) -> list[tuple[str, Any]]:
+    facts = [("measured", bench["created_utc"]), *bench["machine"].items(), ("engine threads", bench["threads"])]
+    for name, contestant in bench["contestants"].items():
+        facts.append((f"{name} engine", contestant["runtime"]))
+    return [*facts, ("protocol", bench["protocol"])]
+
+
+def _stale(manifest: Manifest, verify: Document | None, bench: Document | None) -> str:
+    """The evidence that is about an earlier state of the bundle, such as before it was built again."""
+    found = {"verify": verify and verify.get("bundle"), "bench": bench and _bundle_of(bench)}
+    old = [name for name, digest in found.items() if digest and digest != manifest.digest]
+    return "".join(
+        f"<p class='failed'>{name}.json is about another bundle, {escape(str(found[name]))}: run edgeattn {name} again."
+        "</p>\n"
+        for name in old
+    )
+
+
+def _bundle_of(bench: Document) -> Any:
+    return bench["contestants"][bench["reference"]]["bundle"]
 
 
 def _provenance(manifest: Manifest) -> str:
     files = [(name, entry.bytes, entry.sha256) for name, entry in sorted(manifest.files.items())]
     files = [entry for entry in files if entry[0] != "report.html"]  # it would have to contain its own digest
     return (
-        _facts(manifest.provenance.items())
+        fact_list([("bundle", manifest.digest), *manifest.provenance.items()])
         + "<h3>Libraries</h3>"
-        + _facts(sorted(manifest.libraries.items()))
+        + fact_list(sorted(manifest.libraries.items()))
         + "<details><summary>Files and digests</summary>"
-        + _table(("file", "bytes", "digest"), files)
+        + table(("file", "bytes", "digest"), files)
         + "</details>\n"
     )
 

@@ -17,8 +17,7 @@ PAGE = """<!doctype html>
   :root { --ink: #e6e9ec; --dim: #9aa5b0; --line: #363d45; --page: #15181c; --raised: #1e2329;
     --dense: #6c7885; --efficient: #3fb8af; --bad: #ff8a80; } }
 * { box-sizing: border-box; }
-body { margin: 0 auto; max-width: 64rem; padding: 2rem 1.25rem 4rem; background: var(--page); color:
-var(--ink);
+body { margin: 0 auto; max-width: 64rem; padding: 2rem 1.25rem 4rem; background: var(--page); color: var(--ink);
   font: 15px/1.5 system-ui, sans-serif; }
 h1 { font-size: 1.7rem; margin: 0; } h2 { font-size: 1.15rem; margin: 2.4rem 0 .6rem; }
 h3 { font-size: 1rem; margin: 1.2rem 0 .4rem; } p { margin: .4rem 0; }
@@ -36,17 +35,21 @@ dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1.2rem; 
 dt { color: var(--dim); } dd { margin: 0; overflow-wrap: anywhere; }
 pre { background: var(--raised); padding: .8rem 1rem; overflow-x: auto; font-size: .85rem; }
 summary { cursor: pointer; color: var(--dim); margin: .6rem 0; }
-svg { width: 100%; max-width: 48rem; font-size: 12px; } svg text { fill: var(--ink); }
-rect.dense { fill: var(--dense); } rect.efficient { fill: var(--efficient); }
-.key span { display: inline-block; width: .8em; height: .8em; border-radius: 2px; margin-left: .6em; }
-.key span.dense { background: var(--dense); } .key span.efficient { background: var(--efficient); }
+.bars { display: grid; grid-template-columns: max-content 1fr max-content; gap: .2rem .8rem; align-items: center;
+  max-width: 44rem; font-size: .9rem; }
+.bars h4 { grid-column: 1 / -1; margin: .6rem 0 0; font-size: .9rem; }
+.bars .name { max-width: 9rem; overflow-wrap: anywhere; color: var(--dim); }
+.bars .bar { display: block; height: .9rem; min-width: 2px; border-radius: 2px; }
+.bars .value { font-variant-numeric: tabular-nums; }
+.bar.reference { background: var(--dense); } .bar.other { background: var(--efficient); }
+tr.marked td { font-weight: 600; } td.long { white-space: normal; min-width: 14rem; }
 </style>
 </head>
 <body>
 <header><h1>$title</h1><p class="description">$description</p></header>
 <p class="headline $state">$headline</p>
 $body
-<footer><p>Bundle of $created, by edgeattn.</p></footer>
+<footer><p>$footer</p></footer>
 </body>
 </html>
 """

@@ -1,21 +1,37 @@
-"""The end of `edgeattn compile`: the headline, the two tables, and the paths of bundle and report."""
+"""The end of `edgeattn compile`: the headline, what was tried, the two tables, and the paths of bundle and report."""
 
 from __future__ import annotations
 
 import json
-from typing import TextIO
+from typing import Any, TextIO
 
 from edgeattn.bundle import Bundle
-from edgeattn.report.table import lines, show_bench, show_verify
+from edgeattn.report import candidates
+from edgeattn.report.table import lines, show, show_bench, show_verify
 from edgeattn.report.text import headline
 
 
 def show_bundle(bundle: Bundle, stream: TextIO | None = None) -> None:
     """Print the evidence in a bundle, and its paths."""
-    verify = json.loads((bundle.path / "verify.json").read_text(encoding="utf-8"))
-    bench = json.loads((bundle.path / "bench.json").read_text(encoding="utf-8"))
+    build, verify, bench = (_read(bundle, name) for name in ("build.json", "verify.json", "bench.json"))
     lines(["", headline(bench, verify), ""], stream)
-    show_verify(verify, stream)
-    lines([""], stream)
-    show_bench(bench, stream)
-    lines(["", f"bundle: {bundle.path}", f"report: {bundle.path / 'report.html'}"], stream)
+    if build:
+        head, rows, notes = candidates.brief(build)
+        show(head, rows, stream)
+        lines([*notes, ""], stream)
+    if verify:
+        show_verify(verify, stream)
+        lines([""], stream)
+    if bench:
+        show_bench(bench, stream)
+        lines([""], stream)
+    lines([f"bundle: {bundle.path}", f"report: {bundle.path / 'report.html'}"], stream)
+
+
+def _read(bundle: Bundle, name: str) -> dict[str, Any] | None:
+    """A document of the bundle; None where it is not there, as in a bundle that is not built yet."""
+    path = bundle.path / name
+    if not path.is_file():
+        return None
+    document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return document

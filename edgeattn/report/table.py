@@ -9,43 +9,31 @@ from typing import Any, TextIO
 from edgeattn.plaintext import plain
 from edgeattn.report import text
 
-_HEAD = ("tokens", "engine", "method", "p50 ms", "p90 ms", "cold start ms", "memory", "on disk", "energy")
+Document = Mapping[str, Any]
+_ENGINE = ("engine", "method", "p50 ms", "p90 ms", "cold start ms", "memory", "on disk", "energy")
+_METRIC = ("metric", "shipped", "teacher", "floor", "")
 
 
-def bench_rows(document: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """Two rows per length, dense and efficient."""
-    rows: list[tuple[str, ...]] = []
-    for cell in document["cells"]:
-        for name in ("dense", "efficient"):
-            side = cell[name]
-            peak = side["peak_memory_mb"]
-            rows.append(
-                (
-                    text.length(cell),
-                    name,
-                    side["method"],
-                    text.latency(side),
-                    text.number(side["p90_ms"]),
-                    text.number(side["cold_start_ms"]),
-                    text.NA if peak is None else f"{text.number(peak)} MB",
-                    f"{text.number(side['disk_bytes'] / 1e6)} MB",
-                    text.energy(side),
-                )
-            )
-    return rows
+def bench_rows(document: Document) -> list[tuple[str, ...]]:
+    """One row per length and contestant."""
+    return [
+        (
+            text.length(cell),
+            name,
+            document["contestants"][name]["method"],
+            text.latency(engine),
+            text.number(engine["p90_ms"]),
+            text.number(document["contestants"][name]["cold_start_ms"]),
+            text.memory(engine),
+            text.megabytes(document["contestants"][name]["disk_bytes"]),
+            text.energy(engine),
+        )
+        for cell in document["cells"]
+        for name, engine in cell["contestants"].items()
+    ]
 
 
-def bench_lines(document: Mapping[str, Any]) -> list[str]:
-    """The ratios, and notes on how to read the numbers."""
-    lines = []
-    for cell in document["cells"]:
-        at = f"{text.length(cell)} tokens: " if cell["length"] else ""
-        within = text.within(cell["speedup"])
-        lines.append(f"{at}{text.verdict(cell['speedup'])}, interval {within}, {cell['speedup']['pairs']} pairs")
-    return lines + text.footnotes(document)
-
-
-def verify_rows(document: Mapping[str, Any]) -> list[tuple[str, ...]]:
+def verify_rows(document: Document) -> list[tuple[str, ...]]:
     """One row per metric."""
     return [
         (
@@ -59,16 +47,34 @@ def verify_rows(document: Mapping[str, Any]) -> list[tuple[str, ...]]:
     ]
 
 
-def show_bench(document: Mapping[str, Any], stream: TextIO | None = None) -> None:
-    """Print a bench document."""
-    show(_HEAD, bench_rows(document), stream)
-    lines(bench_lines(document), stream)
+def show_bench(document: Document, stream: TextIO | None = None) -> None:
+    """Print a bench document: its table, the ratios, the length from which each contestant pays, and notes."""
+    show((text.unit(document), *_ENGINE), bench_rows(document), stream)
+    names = text.others(document)
+    paying = [(name, text.pays(document, name)) for name in names]
+    paid = [said if len(names) == 1 else f"{name}: {said}" for name, said in paying if said]
+    lines([*text.verdicts(document), *paid, *text.footnotes(document)], stream)
 
 
-def show_verify(document: Mapping[str, Any], stream: TextIO | None = None) -> None:
+def show_verify(document: Document, stream: TextIO | None = None) -> None:
     """Print a verify document."""
-    show(("metric", "shipped", "teacher", "floor", ""), verify_rows(document), stream)
+    show(_METRIC, verify_rows(document), stream)
     lines(["passed" if document["passed"] else "FAILED", *document["reasons"]], stream)
+
+
+def show_hosts(results: Sequence[tuple[str, Document]], stream: TextIO | None = None) -> None:
+    """Print the documents of several hosts in one table: all of `bench`, or all of `verify`.
+
+    results: (the host's name, its document).
+    """
+    if "metrics" in results[0][1]:
+        show(("host", *_METRIC), [(host, *row) for host, each in results for row in verify_rows(each)], stream)
+        lines([f"{host}: {'; '.join(each['reasons']) or 'passed'}" for host, each in results], stream)
+        return
+    head = ("host", text.unit(results[0][1]), *_ENGINE)
+    show(head, [(host, *row) for host, each in results for row in bench_rows(each)], stream)
+    lines([f"{host}: {line}" for host, each in results for line in text.verdicts(each)], stream)
+    lines(list(dict.fromkeys(note for _, each in results for note in text.footnotes(each))), stream)
 
 
 def show(head: Sequence[str], rows: Sequence[Sequence[str]], stream: TextIO | None = None) -> None:

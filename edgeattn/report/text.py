@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
+from edgeattn.bench.crossing import crossing
+
 NA = "n/a"
-Cell = Mapping[str, Any]  # a cell of the bench document
+Facts = Mapping[str, Any]  # a part of a document
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -19,77 +22,141 @@ def number(value: float | None, digits: int = 3) -> str:
     return text if "e" not in text else f"{value:.0f}" if abs(value) >= 1 else f"{value:.2e}"
 
 
-def ratio(value: float | None) -> str:
-    """A speedup."""
-    return NA if value is None else f"{value:.2f} x"
+def megabytes(size: int | None) -> str:
+    """Bytes as "12.3 MB"."""
+    return NA if size is None else f"{number(size / 1e6)} MB"
 
 
-def interval(speedup: Mapping[str, Any]) -> str:
-    """ "1.35 to 1.39 (96.9 %)" """
-    if speedup["low"] is None:
-        return NA
-    return f"{speedup['low']:.2f} to {speedup['high']:.2f} ({speedup['confidence'] * 100:.1f} %)"
-
-
-def within(speedup: Mapping[str, Any]) -> str:
-    """The interval of the factor in `verdict`: of the slowdown where that says slower."""
-    low, high = speedup["low"], speedup["high"]
-    if low is None or speedup["ratio"] > 1 or low <= 1 <= high:
-        return interval(speedup)
-    return interval({**speedup, "low": 1 / high, "high": 1 / low})
-
-
-def energy(side: Mapping[str, Any]) -> str:
+def energy(engine: Facts) -> str:
     """Millijoules with their scope; an estimate is marked as one."""
-    if side["energy_mj"] is None:
+    if engine["energy_mj"] is None:
         return NA
-    scope = "estimate" if side["energy_scope"] == "model" else side["energy_scope"]
-    return f"{number(side['energy_mj'])} mJ ({scope})"
+    scope = "estimate" if engine["energy_scope"] == "model" else engine["energy_scope"]
+    return f"{number(engine['energy_mj'])} mJ ({scope})"
 
 
-def latency(side: Mapping[str, Any]) -> str:
+def memory(engine: Facts) -> str:
+    """Peak memory."""
+    return NA if engine["peak_memory_mb"] is None else f"{number(engine['peak_memory_mb'])} MB"
+
+
+def latency(engine: Facts) -> str:
     """The median, marked when the process never became steady."""
-    return number(side["p50_ms"]) + ("" if side["steady"] else " *")
+    return number(engine["p50_ms"]) + ("" if engine["steady"] else " *")
 
 
-def length(cell: Cell) -> str:
-    """Tokens; "-" for a model without a sequence."""
+def length(cell: Facts) -> str:
+    """ "512"; "-" for a model whose inputs have one size."""
     return "-" if cell["length"] is None else str(cell["length"])
 
 
-def verdict(speedup: Mapping[str, Any]) -> str:
+def unit(bench: Facts) -> str:
+    """What lengths count, such as "tokens": the head of a column of lengths."""
+    return bench["unit"] or "length"
+
+
+def at(bench: Facts, cell: Facts) -> str:
+    """ "512 tokens"; empty for a model whose inputs have one size."""
+    return "" if cell["length"] is None else f"{cell['length']} {bench['unit'] or 'long'}"
+
+
+def others(bench: Facts) -> list[str]:
+    """The contestants beside the reference."""
+    return [name for name in bench["contestants"] if name != bench["reference"]]
+
+
+def verdict(speedup: Facts, reference: str = "dense") -> str:
     """Faster, slower, or neither where the interval includes 1."""
-    low, high, value = speedup["low"], speedup["high"], speedup["ratio"]
+    low, high, factor = speedup["low"], speedup["high"], f"{speedup['ratio']:.2f} x"
+    between = "no interval from one pair" if low is None else f"{low:.2f} to {high:.2f}"
     if low is not None and low <= 1 <= high:
-        return f"no measurable difference from dense ({ratio(value)})"
-    return f"{ratio(value)} faster than dense" if value > 1 else f"{1 / value:.2f} x slower than dense"
+        return f"no measurable difference from {reference} ({factor}, {between})"
+    if speedup["ratio"] > 1:
+        return f"{factor} faster than {reference} ({between})"
+    return f"{factor}: slower than {reference} ({between})"
 
 
-def headline(bench: Mapping[str, Any] | None, verify: Mapping[str, Any] | None) -> str:
-    """One sentence: the speed at the longest length, and the accuracy beside the teacher's."""
+def verdicts(bench: Facts) -> list[str]:
+    """One sentence per length and contestant."""
+    lines = []
+    for cell in bench["cells"]:
+        for name in others(bench):
+            place = [at(bench, cell)] if cell["length"] is not None else []
+            place += [name] if len(others(bench)) > 1 else []
+            said = verdict(cell["speedups"][name], bench["reference"])
+            lines.append(f"{', '.join(place)}: {said}" if place else said)
+    return lines
+
+
+def pays(bench: Facts, name: str) -> str | None:
+    """From which length a contestant is faster than the reference; None with fewer than two lengths."""
+    speedups = {cell["length"]: cell["speedups"][name] for cell in bench["cells"] if cell["length"] is not None}
+    if len(speedups) < 2:
+        return None
+    found, counted = crossing(speedups), bench["unit"] or "long"
+    if found.pays_from is None:
+        some = [length for length in sorted(speedups) if (speedups[length]["low"] or speedups[length]["ratio"]) > 1]
+        if some:
+            return f"Pays at {', '.join(map(str, some))} {counted}, not at the longest."
+        return "Pays at none of the measured lengths."
+    if found.estimate is None:
+        return f"Pays from {found.pays_from} {counted}" + (
+            ", the shortest measured." if found.pays_from == min(speedups) else "."
+        )
+    measurably = f", measurably from {found.pays_from}"
+    plain = found.pays_from == min(length for length in speedups if length > found.estimate)
+    return f"Pays from about {_about(found.estimate)} {counted}{'' if plain else measurably}."
+
+
+def _about(value: float) -> int:
+    """Two significant digits: an interpolated length is no more exact."""
+    return int(round(value, 1 - math.floor(math.log10(value))))
+
+
+def loses(bench: Facts, name: str) -> str | None:
+    """The lengths at which a contestant is slower than the reference, the longest left out: its verdict is said."""
+    longest = max(cell["length"] or 0 for cell in bench["cells"])
+    slower = [
+        at(bench, cell)
+        for cell in bench["cells"]
+        if (cell["length"] or 0) < longest and (cell["speedups"][name]["high"] or cell["speedups"][name]["ratio"]) < 1
+    ]
+    return f"Slower than {bench['reference']} at {' and '.join(slower)}." if slower else None
+
+
+def headline(bench: Facts | None, verify: Facts | None) -> str:
+    """The speed at the longest length, the lengths from which it pays and at which it loses, and the accuracy."""
     parts = []
     if bench and bench["cells"]:
         cell = max(bench["cells"], key=lambda each: each["length"] or 0)
-        at = f"At {cell['length']} tokens: " if cell["length"] else ""
-        around = f", interval {within(cell['speedup'])}" if cell["speedup"]["low"] is not None else ""
-        parts.append(f"{at}{verdict(cell['speedup'])}{around}")
+        place = f"At {at(bench, cell)}: " if cell["length"] else ""
+        for name in others(bench):
+            who = f"{name}, " if len(others(bench)) > 1 else ""
+            parts.append(f"{place}{who}{verdict(cell['speedups'][name], bench['reference'])}.")
+            parts += [said for said in (pays(bench, name), loses(bench, name)) if said]
     if verify:
         for name, metric in verify["metrics"].items():
             if metric["floor"] is not None:
-                parts.append(f"{name} {number(metric['value'], 4)}, teacher {number(metric['teacher'], 4)}")
-        parts.append("Verified" if verify["passed"] else "VERIFICATION FAILED: " + "; ".join(verify["reasons"]))
-    return ". ".join(parts) + "." if parts else "Not measured yet."
+                parts.append(f"{name} {number(metric['value'], 4)}, teacher {number(metric['teacher'], 4)}.")
+        parts.append("Verified." if verify["passed"] else "VERIFICATION FAILED: " + "; ".join(verify["reasons"]) + ".")
+    return " ".join(parts) if parts else "Not measured yet."
 
 
-def footnotes(bench: Mapping[str, Any]) -> list[str]:
+def footnotes(bench: Facts) -> list[str]:
     """Notes on how to read the numbers."""
     notes = []
-    sides = [cell[side] for cell in bench["cells"] for side in ("dense", "efficient")]
-    if not all(side["steady"] for side in sides):
+    engines = [engine for cell in bench["cells"] for engine in cell["contestants"].values()]
+    speedups = [speedup for cell in bench["cells"] for speedup in cell["speedups"].values()]
+    confidences = {speedup["confidence"] for speedup in speedups if speedup["confidence"] is not None}
+    if confidences:
+        notes.append(
+            f"the ranges are intervals of {min(confidences) * 100:.1f} % over {bench['pairs']} pairs of fresh processes"
+        )
+    if not all(engine["steady"] for engine in engines):
         notes.append("* latency never became steady in the warm-up: another load on this machine, or throttling")
-    if any(side["p90_ms"] is None for side in sides):
+    if any(engine["p90_ms"] is None for engine in engines):
         notes.append("p90 is n/a with fewer than 64 samples in a process")
-    if any(side["energy_scope"] == "model" for side in sides):
+    if any(engine["energy_scope"] == "model" for engine in engines):
         notes.append("energy is an estimate from CPU time and the device's power model, not a measurement")
     if bench["protocol"]["name"] == "quick":
         notes.append("a quick session; `edgeattn bench` without --quick measures for longer")

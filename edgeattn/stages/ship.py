@@ -93,17 +93,13 @@ def verify(job: Job) -> dict[str, Any]:
 
 def bench(job: Job) -> dict[str, Any]:
     """Times the dense and the efficient engine side by side."""
+    from edgeattn.bench.bundles import bench as measure
     from edgeattn.bench.protocol import Protocol
-    from edgeattn.bench.session import run
-    from edgeattn.report.text import length, verdict
+    from edgeattn.report.text import verdicts
 
-    copy = job.work / "bundle"  # the results are recorded in it
-    shutil.rmtree(copy, ignore_errors=True)  # of a run that was killed
-    copy_folder(job.path("bundle"), copy)
-    document = run(Bundle.open(copy), protocol=Protocol.quick(), progress=job.progress)
+    document = measure([Bundle.open(job.path("bundle"))], protocol=Protocol.quick(), progress=job.progress)
     write_json(job.out / "bench.json", document)
-    shown = [f"{length(cell)} tokens: {verdict(cell['speedup'])}" for cell in document["cells"]]
-    return {"note": ", ".join(shown).replace("- tokens: ", "")}
+    return {"note": "; ".join(verdicts(document))}
 
 
 def record(bundle: Bundle, verified: Path, timed: Path) -> None:

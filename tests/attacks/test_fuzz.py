@@ -22,8 +22,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edgeattn.bench.accuracy import check
+from edgeattn.bench.bundles import bench
 from edgeattn.bench.protocol import Protocol
-from edgeattn.bench.session import run
 from edgeattn.bundle import Bundle
 from edgeattn.errors import DeviceError, InputError
 from edgeattn.models.checks import check_folder
@@ -122,7 +122,7 @@ def read(path: Path, target: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edgeattn.worker._Child.__init__", native)
     bundle = Bundle.open(path)
     render(bundle.manifest, None, None)
-    for use in (check, run):
+    for use in (check, lambda bundle: bench([bundle])):
         with pytest.raises((Reached, InputError, DeviceError)) as ended:
             use(bundle)
         if isinstance(ended.value, DeviceError):  # exit code 4, and only for a change of the target
@@ -177,7 +177,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     bundle.record("verify.json", check(bundle))
     short = Protocol.quick()
     short = replace(short, window_s=0.01, warm_min_s=0, warm_max_s=0.1, block_s=0.01, measure_max_s=0.1, energy_s=0.1)
-    document = run(bundle, pairs=1, protocol=short)
+    document = bench([bundle], pairs=1, protocol=short)
     bundle.record("bench.json", {**document, "raw": {}})
     return bundle
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from edgeattn.bench import compare
+from edgeattn.bench.bundles import engine_of
 from edgeattn.bench.compare import fastest
 from edgeattn.bench.inputs import bench_feeds
 from edgeattn.bench.leg import Engine
-from edgeattn.bench.session import engine_of
 from edgeattn.errors import BundleError
 
 QUICK = {"rounds": 3, "block_s": 0.02}

@@ -9,7 +9,6 @@ from edgeattn.bench.golden import drifts, repeats, require_fresh, require_golden
 from edgeattn.bench.inputs import load_feeds, save_feeds
 from edgeattn.bench.leg import Answers
 from edgeattn.errors import BundleError, DeviceError, VerificationError
-from edgeattn.manifest import EngineRef
 
 FEEDS = [{"x": np.full((1, 4), value, dtype=np.float32)} for value in (1.0, 2.0, 3.0)]
 
@@ -69,19 +68,14 @@ def test_a_clock_too_coarse_for_the_latency_is_said(monkeypatch):
         Answers(Honest, [FEEDS])({"op": "measure", "seconds": 0, "at_least": 3, "limit_s": 1, "at_most": 9, "case": 0})
 
 
-def engine(method, least_cosine):
-    path = "engine/efficient"
-    return EngineRef(runtime="onnxruntime", path=path, graph="model.onnx", method=method, least_cosine=least_cosine)
-
-
 def test_drift_by_method():
     golden = np.eye(3, dtype=np.float32)
     outputs = [{"y": row[None] + np.float32(0.1)} for row in golden]
     found = drifts(outputs, {"student.y": golden}, "student")
     assert found["y"].max_abs == pytest.approx(0.1)
-    require_golden(found, engine("int8-dynamic", 0.9), "efficient engine")
+    require_golden(found, least_cosine=0.9, method="int8-dynamic", engine="efficient engine")
     with pytest.raises(VerificationError, match=r"the cosine on the worst .* 0\.99.*, 0\.9999 is required for fp32"):
-        require_golden(found, engine("fp32", 0.9999), "efficient engine")
+        require_golden(found, least_cosine=0.9999, method="fp32", engine="efficient engine")
 
 
 def test_values_that_are_not_finite_are_counted():
@@ -90,7 +84,7 @@ def test_values_that_are_not_finite_are_counted():
     assert found["y"].non_finite == 2
     assert found["y"].max_abs is None
     with pytest.raises(VerificationError, match="'y' has 2 values that are not finite"):
-        require_golden(found, engine("int8-dynamic", 0.9), "dense engine")
+        require_golden(found, least_cosine=0.9, method="int8-dynamic", engine="dense engine")
 
 
 def test_an_output_without_padding_is_held_against_its_part_of_the_golden_one():

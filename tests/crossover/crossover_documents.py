@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from edgeattn.crossover.crossing import crossing
+from edgeattn.bench.crossing import crossing
 
 LENGTHS = (64, 128, 256, 512, 1024, 2048, 4096)
 NAMES = (

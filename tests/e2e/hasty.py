@@ -27,4 +27,6 @@ if __name__ == "__main__":
     Protocol.quick = classmethod(lambda cls: QUICK)  # type: ignore[method-assign, assignment]
     assert compare.quick_compare.__kwdefaults__ is not None
     compare.quick_compare.__kwdefaults__.update(rounds=2, block_s=0.02, warm_s=0.02)
+    assert compare.fastest.__kwdefaults__ is not None
+    compare.fastest.__kwdefaults__.update(rounds=2, block_s=0.02)
     main()

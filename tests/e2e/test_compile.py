@@ -327,8 +327,8 @@ def test_bench_measures_three_pairs(bundle):
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
     (cell,) = document["cells"]
-    assert cell["speedup"]["pairs"] == 3
-    assert cell["dense"]["p50_ms"] > 0
+    assert cell["speedups"]["efficient"]["pairs"] == 3
+    assert cell["contestants"]["dense"]["p50_ms"] > 0
     assert json.loads((bundle / "bench.json").read_text()) == document
     assert "small-digits" in (bundle / "report.html").read_text()
     Bundle.open(bundle)

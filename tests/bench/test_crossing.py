@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edgeattn.crossover.crossing import Crossing, crossing
+from edgeattn.bench.crossing import Crossing, crossing
 
 
 def at(ratio, width=0.1):

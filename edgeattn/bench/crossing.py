@@ -1,4 +1,4 @@
-"""The length from which a variant is faster than dense."""
+"""The length from which one form of a model is faster than another: a shipped engine, or a variant of attention."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Crossing:
-    """Where a variant starts to be faster than dense.
+    """Where a form starts to be faster than the reference, which is dense.
 
-    pays_from: the smallest measured length at which, and at all longer ones, the variant is faster; None if it is not
-    faster at the longest. estimate: the length at which the ratio passes 1 on the way there; None if it does not.
+    pays_from: the smallest measured length at which, and at all longer ones, it is faster; None if it is not faster at
+    the longest. estimate: the length at which the ratio passes 1 on the way there; None if it does not.
     """
 
     pays_from: int | None
@@ -22,9 +22,9 @@ class Crossing:
 
 
 def crossing(speedups: Mapping[int, Mapping[str, Any]]) -> Crossing:
-    """speedups: length -> {ratio, low, high} of dense / variant.
+    """speedups: length -> {ratio, low, high} of reference / form.
 
-    A variant is faster when its whole interval is above 1, so that noise does not count; without an interval, when its
+    A form is faster when its whole interval is above 1, so that noise does not count; without an interval, when its
     ratio is.
     The estimate interpolates log ratio over log N between the last measured length whose ratio is not above 1 and the
     one after it.

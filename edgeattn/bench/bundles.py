@@ -1,0 +1,139 @@
+"""Bench sessions of bundles: dense and efficient of one, or the shipped engines of several."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from edgeattn.bench import session
+from edgeattn.bench.contestant import Case, Contestant
+from edgeattn.bench.disk import disk_bytes
+from edgeattn.bench.inputs import bench_feeds, has_sequence, one_by_one
+from edgeattn.bench.leg import Engine
+from edgeattn.bench.protocol import Protocol
+from edgeattn.bundle import Bundle
+from edgeattn.devices.probe import usable_threads
+from edgeattn.errors import BundleError, InputError
+from edgeattn.meters import choose
+from edgeattn.progress import Progress
+from edgeattn.target import target_here
+
+_GOLDEN_OF: Mapping[str, Literal["student", "teacher"]] = {"dense": "teacher", "efficient": "student"}
+
+
+def require_built(bundle: Bundle) -> None:
+    """Raise BundleError for a bundle that has candidates and no engines yet."""
+    if not bundle.manifest.engines:
+        raise BundleError(
+            "is not built yet", where=str(bundle.path), fix=f"run `edgeattn build {bundle.path}` on the device"
+        )
+
+
+def engine_of(bundle: Bundle, side: str, threads: int | None = None) -> Engine:
+    """The engine "dense" or "efficient" of a bundle."""
+    require_built(bundle)
+    reference = bundle.manifest.engines.get(side)
+    if reference is None:
+        raise BundleError(f"the bundle has no {side} engine", where=str(bundle.path), fix="compile it again")
+    return Engine(bundle.path, bundle.path / reference.path, reference.runtime, threads)
+
+
+def contestant(bundle: Bundle, side: str, threads: int | None = None) -> Contestant:
+    """The engine "dense" or "efficient" of a bundle, checked against its golden samples."""
+    engine, manifest = engine_of(bundle, side, threads), bundle.manifest
+    reference, samples = manifest.engines[side], bundle.arrays("samples")
+    return Contestant(
+        engine=engine,
+        bundle=manifest.digest,
+        method=reference.method,
+        disk_bytes=disk_bytes(manifest.files, reference.graph, reference.path),
+        golden=list(one_by_one(manifest.inputs, samples)),
+        samples=samples,
+        against=_GOLDEN_OF[side],
+        least_cosine=reference.least_cosine,
+    )
+
+
+def bench(
+    bundles: Sequence[Bundle],
+    *,
+    lengths: Sequence[int] | None = None,
+    pairs: int | None = None,
+    threads: int | None = None,
+    protocol: Protocol | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """The bench document of one bundle, dense beside efficient, or of the shipped engines of several.
+
+    The reference is dense, or the first bundle's engine. Inputs are the first bundle's held-out samples.
+    lengths: along the length axis; pairs: of fresh processes; the first bundle's own when None.
+    threads: the usable cores when None. protocol: the full one when None.
+    Raises BundleError for a bundle that is not built; DeviceError when this machine is not a bundle's target;
+    InputError for bundles whose inputs differ, and for lengths that a model without a sequence input cannot have; what
+    `session.run` raises.
+    """
+    for bundle in bundles:
+        require_built(bundle)
+    first = bundles[0]
+    manifest = first.manifest
+    if lengths and not has_sequence(manifest.inputs):
+        raise InputError("the model has no sequence input", where="--lengths", fix="leave --lengths out")
+    _require_same_inputs(bundles)
+    profiles = [target_here(bundle) for bundle in bundles]
+    threads = threads or usable_threads()
+    if len(bundles) == 1:
+        contestants = {side: contestant(first, side, threads) for side in ("dense", "efficient")}
+    else:
+        contestants = {
+            name: contestant(bundle, "efficient", threads)
+            for name, bundle in zip(names([bundle.path for bundle in bundles]), bundles, strict=True)
+        }
+    protocol = protocol or Protocol()
+    evaluation, batch_size = first.arrays("eval"), manifest.bench.batch_size
+    cases = [
+        Case(
+            length,
+            batch_size,
+            bench_feeds(manifest.inputs, evaluation, length=length, batch_size=batch_size, count=protocol.feeds),
+        )
+        for length in dict.fromkeys(lengths or manifest.bench.lengths or (None,))
+    ]
+    return session.run(
+        contestants,
+        cases,
+        reference=next(iter(contestants)),
+        pairs=pairs or manifest.bench.pairs,
+        unit="tokens" if has_sequence(manifest.inputs) else None,
+        meter=choose(profiles[0]),
+        protocol=protocol,
+        progress=progress,
+    )
+
+
+def names(paths: Sequence[Path]) -> list[str]:
+    """A name for each of several bundles: the last parts of their paths, as many as tell them apart."""
+    parts = [path.resolve().parts for path in paths]
+    for count in range(1, max(map(len, parts))):
+        found = ["/".join(each[-count:]) for each in parts]
+        if len(set(found)) == len(found):
+            return found
+    raise InputError(f"{paths[0]} is named twice", where="edgeattn bench", fix="name each bundle once")
+
+
+def _require_same_inputs(bundles: Sequence[Bundle]) -> None:
+    first = {spec.name: (spec.dtype, spec.dims) for spec in bundles[0].manifest.inputs}
+    for bundle in bundles[1:]:
+        found = {spec.name: (spec.dtype, spec.dims) for spec in bundle.manifest.inputs}
+        for name in sorted(first.keys() | found.keys()):
+            a, b = (_shown(each.get(name)) for each in (first, found))
+            if a != b:
+                raise InputError(
+                    f"input {name!r} is {b} here and {a} in {bundles[0].path}: their timings cannot be compared",
+                    where=str(bundle.path),
+                    fix="name bundles of models with the same inputs",
+                )
+
+
+def _shown(tensor: tuple[str, tuple[int | str, ...]] | None) -> str:
+    return "missing" if tensor is None else f"{tensor[0]} {list(tensor[1])}"

@@ -1,0 +1,61 @@
+"""The table of candidates, in report.html and at the end of a compile."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+
+import bench_documents
+import tiny_bundle
+
+from edgeattn.report import candidates
+from edgeattn.report.html import refresh
+from edgeattn.report.summary import show_bundle
+
+
+def visible(markup):
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", markup))
+
+
+def test_all_candidates_of_a_side_stand_in_one_table_the_fastest_first():
+    page = candidates.tables(bench_documents.build())
+    shown = visible(page)
+    for sentence in (
+        "The efficient engine plain int8-dynamic is the fastest that keeps the floor",
+        "candidate ms at 128 ms at 512 method runtime on disk cosine spearman",
+        "plain int8 4.5 18 fails the floor int8-dynamic openvino, bf16 23 MB 0.9981 0.8213",
+        "plain int8-dynamic 5 20 shipped int8-dynamic onnxruntime, default 23 MB 0.9981 0.8213",
+        "plain fp32 12.5 50 slower fp32 onnxruntime, default 23 MB 0.9981 n/a",
+        "fused int8 n/a n/a not timed: openvino has no LinearAttention int8-dynamic openvino, default 23 MB",
+    ):
+        assert sentence in shown
+    order = [shown.index(name) for name in ("plain int8 4.5", "plain int8-dynamic 5", "plain fp32 12.5", "fused")]
+    assert order == sorted(order)
+    assert re.findall(r"<tr class='marked'><td>([^<]+)", page) == ["plain int8-dynamic", "dense fp32"]
+
+
+def test_the_end_of_a_compile_shows_the_first_candidates_and_the_shipped_one(tmp_path):
+    bundle = tiny_bundle.make(tmp_path / "tiny")
+    document = bench_documents.build()
+    document["candidates"] += [bench_documents.candidate(f"wrong {i}", i, "fails the floor") for i in range(1, 8)]
+    (bundle.path / "build.json").write_text(json.dumps(document))
+    stream = io.StringIO()
+    show_bundle(bundle, stream)
+    printed = stream.getvalue()
+    assert "Not measured yet." in printed
+    assert re.findall(r"^(?:efficient|dense) +(\S+ \S+)", printed, re.M) == [
+        *(f"wrong {i}" for i in range(1, 6)),
+        "plain int8-dynamic",
+        "dense fp32",
+    ]
+    assert "5 more efficient candidates: see the report" in printed
+    assert "efficient: plain int8-dynamic is the fastest that keeps the floor" in printed
+    assert "fused int8" in refresh(bundle).read_text()
+
+
+def test_a_model_without_lengths_has_one_time():
+    document = bench_documents.build()
+    for row in document["candidates"]:
+        row["latency_ms"] = {"whole": 3.0}
+    assert "candidate ms method" in visible(candidates.tables(document))
