@@ -143,10 +143,9 @@ class Manifest(Part):
 
     @property
     def digest(self) -> str:
-        """Of the bundle, whatever reports were recorded in it: by it, a report says which bundle it is about."""
-        document = self.model_dump(mode="json")
-        document["files"] = {name: entry for name, entry in document["files"].items() if name not in REPORTS}
-        return f"sha256:{hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()}"
+        """Of the bundle's files, whatever reports were recorded beside them: by it, a report names its bundle."""
+        files = sorted((name, entry.sha256) for name, entry in self.files.items() if name not in REPORTS)
+        return f"sha256:{hashlib.sha256(json.dumps(files).encode()).hexdigest()}"
 
     @field_validator("engines")
     @classmethod

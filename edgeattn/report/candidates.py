@@ -12,7 +12,6 @@ from edgeattn.report.parts import paragraph, table
 Row = Mapping[str, Any]  # a candidate
 SIDES = ("efficient", "dense")
 SHIPPED = "shipped"
-_BRIEFLY = 5  # candidates of a side at the end of a compile
 
 
 def of_side(build: Mapping[str, Any], side: str) -> list[Row]:
@@ -36,29 +35,40 @@ def tables(build: Mapping[str, Any]) -> str:
         metrics = list(dict.fromkeys(name for row in rows for name in row["metrics"] or {}))
         head, cells = _cells(build, rows, metrics)
         shipped = [place for place, row in enumerate(rows) if row["state"] == SHIPPED]
-        body += f"<h3>The {side} engine</h3>\n" + paragraph(str((build.get(side) or {}).get("because", "")))
+        body += f"<h3>The {side} engine</h3>\n" + paragraph(because(build, side))
         body += table(head, cells, marked=shipped[0] if shipped else None)
-    return body
+    return body + "".join(map(paragraph, notes(build)))
 
 
-def brief(build: Mapping[str, Any]) -> tuple[list[str], list[list[str]], list[str]]:
-    """For the end of a compile: head and rows of a table with the first candidates of both sides, and notes.
+def rows_of(build: Mapping[str, Any], most: int | None = None) -> tuple[list[str], list[list[str]], list[str]]:
+    """For the terminal: head and rows of a table of both sides, and lines below it.
 
-    The shipped candidate is always among them.
+    most: candidates of a side; the shipped one is always among them. All when None.
     """
-    head, cells, notes = ["engine"], [], []
+    head, cells, below = ["engine"], [], []
     for side in SIDES:
         rows = of_side(build, side)
-        first = rows[:_BRIEFLY]
-        first += [row for row in rows[_BRIEFLY:] if row["state"] == SHIPPED]
+        first = rows[:most] + [row for row in rows[most:] if most is not None and row["state"] == SHIPPED]
         names, found = _cells(build, first, [])
         head = ["engine", *names]
         cells += [[side, *row] for row in found]
         if len(rows) > len(first):
-            notes.append(f"{len(rows) - len(first)} more {side} candidates: see the report")
-        if because := (build.get(side) or {}).get("because"):
-            notes.append(f"{side}: {because}")
-    return head, cells, notes
+            below.append(f"{len(rows) - len(first)} more {side} candidates: see the report")
+        if said := because(build, side):
+            below.append(f"{side}: {said}")
+    return head, cells, below + notes(build)
+
+
+def because(build: Mapping[str, Any], side: str) -> str:
+    """Why the engine of a side ships; empty where it has none."""
+    return str((build.get(side) or {}).get("because", ""))
+
+
+def notes(build: Mapping[str, Any]) -> list[str]:
+    """How to read the latencies."""
+    if any(row.get("few_rounds") for row in build["candidates"]):
+        return ["~ timed alone for a moment: more than 1.3 x slower than the fastest, so it was not timed beside it"]
+    return []
 
 
 def _cells(build: Mapping[str, Any], rows: Sequence[Row], metrics: Sequence[str]) -> tuple[list[str], list[list[str]]]:
@@ -68,8 +78,8 @@ def _cells(build: Mapping[str, Any], rows: Sequence[Row], metrics: Sequence[str]
     cells = [
         [
             str(row["name"]),
-            *(text.number(_latency(row, length)) for length in lengths),
-            str(row["state"]),
+            *(_said(row, length) for length in lengths),
+            f"{row['state']}: {row['why']}" if row.get("why") else str(row["state"]),
             str(row["method"]),
             f"{row['runtime']}, {row['configuration']}" if row.get("configuration") else str(row["runtime"]),
             text.megabytes(row["bytes"]),
@@ -79,6 +89,11 @@ def _cells(build: Mapping[str, Any], rows: Sequence[Row], metrics: Sequence[str]
         for row in rows
     ]
     return head, cells
+
+
+def _said(row: Row, length: str) -> str:
+    latency = _latency(row, length)
+    return text.number(latency) + (" ~" if latency is not None and row.get("few_rounds") else "")
 
 
 def _lengths(build: Mapping[str, Any]) -> list[str]:

@@ -6,9 +6,10 @@ import json
 from typing import Any, TextIO
 
 from edgeattn.bundle import Bundle
-from edgeattn.report import candidates
-from edgeattn.report.table import lines, show, show_bench, show_verify
+from edgeattn.report.table import lines, show_bench, show_build, show_verify
 from edgeattn.report.text import headline
+
+CANDIDATES = 5  # of a side that are shown; all of them are in the report
 
 
 def show_bundle(bundle: Bundle, stream: TextIO | None = None) -> None:
@@ -16,9 +17,8 @@ def show_bundle(bundle: Bundle, stream: TextIO | None = None) -> None:
     build, verify, bench = (_read(bundle, name) for name in ("build.json", "verify.json", "bench.json"))
     lines(["", headline(bench, verify), ""], stream)
     if build:
-        head, rows, notes = candidates.brief(build)
-        show(head, rows, stream)
-        lines([*notes, ""], stream)
+        show_build(build, stream, most=CANDIDATES)
+        lines([""], stream)
     if verify:
         show_verify(verify, stream)
         lines([""], stream)

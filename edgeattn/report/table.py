@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
 
 from edgeattn.plaintext import plain
-from edgeattn.report import text
+from edgeattn.report import candidates, text
 
 Document = Mapping[str, Any]
 _ENGINE = ("engine", "method", "p50 ms", "p90 ms", "cold start ms", "memory", "on disk", "energy")
@@ -54,6 +54,16 @@ def show_bench(document: Document, stream: TextIO | None = None) -> None:
     paying = [(name, text.pays(document, name)) for name in names]
     paid = [said if len(names) == 1 else f"{name}: {said}" for name, said in paying if said]
     lines([*text.verdicts(document), *paid, *text.footnotes(document)], stream)
+
+
+def show_build(document: Document, stream: TextIO | None = None, *, most: int | None = None) -> None:
+    """Print a build document: its candidates, and why which of them ships.
+
+    most: candidates of a side; all when None.
+    """
+    head, rows, below = candidates.rows_of(document, most)
+    show(head, rows, stream)
+    lines(below, stream)
 
 
 def show_verify(document: Document, stream: TextIO | None = None) -> None:
