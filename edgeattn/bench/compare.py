@@ -74,8 +74,8 @@ class Timing:
     """What `fastest` found of one engine.
 
     latency_ms: of one inference, case -> the median over `rounds` blocks; empty for an engine that does not run.
-    eliminated: too slow for the second stage, or it does not run. Its latency is of a process of its own, the best of
-    its rounds: that tells engines apart that differ by SLOWER, not by less.
+    eliminated: too slow for the second stage, or it does not run. Its latency is what it would be beside the others,
+    estimated from the best of its rounds alone: that tells engines apart that differ by SLOWER, not by less.
     problem: why it does not run.
     """
 
@@ -121,7 +121,9 @@ def fastest(
                 timings |= {name: alone[name].timing for name in kept}
                 continue
             named = {name: engines[name] for name in kept}
-            timings |= _in_turn(named, timings, list(feeds), paths, rounds, block_s, seed)
+            in_turn = _in_turn(named, timings, list(feeds), paths, rounds, block_s, seed)
+            timings |= {name: _beside(alone[name].timing, in_turn, timings) for name in members if name not in kept}
+            timings |= in_turn
     return timings
 
 
@@ -222,6 +224,21 @@ def _in_turn(
         else Timing({case: statistics.median(found) for case, found in series[name].items()}, rounds)
         for name in engines
     }
+
+
+def _beside(found: Timing, in_turn: Mapping[str, Timing], alone: Mapping[str, Timing]) -> Timing:
+    """An eliminated engine's timing, scaled as those of its group changed from alone to in turn.
+
+    Else the machine's load, which was another one then, would make it look faster or slower than it is.
+    """
+    timed = [name for name, timing in in_turn.items() if timing.problem is None]
+    scaled = {
+        case: ms * statistics.median(in_turn[name].latency_ms[case] / alone[name].latency_ms[case] for name in timed)
+        if timed
+        else ms
+        for case, ms in found.latency_ms.items()
+    }
+    return replace(found, latency_ms=scaled, eliminated=True)
 
 
 def _block_ms(leg: Leg, seconds: float, case: int = 0) -> float:

@@ -77,3 +77,18 @@ def test_where_no_engine_runs_the_first_error_is_raised(tiny):
     missing = Engine(tiny.path, tiny.path / "engine" / "none", "onnxruntime")
     with pytest.raises(BundleError, match="cannot be read"):
         fastest({"a": missing, "b": missing}, {"a": "all", "b": "all"}, feeds(tiny, 8), **QUICK)
+
+
+def test_a_latency_alone_is_put_on_the_scale_of_those_in_turn(tiny, engines, monkeypatch):
+    """As if another load had begun between the two stages, which makes all engines ten times slower."""
+    calls = []
+
+    def block(leg, seconds, case=0):
+        calls.append(leg.name)
+        base = 2.0 if leg.name == "compare dense" else 1.0
+        return base * (10 if len(calls) > 2 * len(engines) else 1)
+
+    monkeypatch.setattr(compare, "_block_ms", block)
+    found = fastest(engines, dict.fromkeys(engines, "all"), feeds(tiny, 8), **QUICK)
+    assert [timing.latency_ms[8] for timing in found.values()] == [10.0, 10.0, 20.0]
+    assert found["dense"].eliminated
