@@ -67,7 +67,7 @@ def because(build: Mapping[str, Any], side: str) -> str:
 def notes(build: Mapping[str, Any]) -> list[str]:
     """How to read the latencies."""
     if any(row.get("few_rounds") for row in build["candidates"]):
-        return ["~ timed alone for a moment: more than 1.3 x slower than the fastest, so it was not timed beside it"]
+        return ["~ timed for a moment only, because others of its kind were clearly faster"]
     return []
 
 

@@ -94,6 +94,7 @@ def comparison(bench: Document) -> str:
     names = list(bench["contestants"])
     sections = [
         section("Side by side", _bench(bench)),
+        section("Bundles", fact_list((name, facts["bundle"]) for name, facts in bench["contestants"].items())),
         section("Where it was measured", fact_list(_measured(bench))),
     ]
     return _page(
@@ -222,15 +223,19 @@ def _machine(manifest: Manifest, verify: Document | None, bench: Document | None
     if bench:
         facts += _measured(bench)
     elif verify:
-        facts += [("measured", verify["created_utc"]), *verify["machine"].items()]
-    return fact_list((key.replace("_", " "), value) for key, value in facts)
+        facts += [("measured", verify["created_utc"]), *_named(verify["machine"])]
+    return fact_list(facts)
 
 
 def _measured(bench: Document) -> list[tuple[str, Any]]:
-    facts = [("measured", bench["created_utc"]), *bench["machine"].items(), ("engine threads", bench["threads"])]
+    facts = [("measured", bench["created_utc"]), *_named(bench["machine"]), ("engine threads", bench["threads"])]
     for name, contestant in bench["contestants"].items():
         facts.append((f"{name} engine", contestant["runtime"]))
     return [*facts, ("protocol", bench["protocol"])]
+
+
+def _named(facts: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    return [(key.replace("_", " "), value) for key, value in facts.items()]
 
 
 def _stale(manifest: Manifest, verify: Document | None, bench: Document | None) -> str:

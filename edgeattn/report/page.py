@@ -30,9 +30,9 @@ table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabul
 th, td { text-align: left; padding: .35rem .9rem .35rem 0; border-bottom: 1px solid var(--line);
   vertical-align: top; white-space: nowrap; }
 th { color: var(--dim); font-weight: 600; }
-dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1.2rem; margin: .4rem 0;
+dl { display: grid; grid-template-columns: fit-content(35%) 1fr; gap: .15rem 1.2rem; margin: .4rem 0;
   font-size: .9rem; }
-dt { color: var(--dim); } dd { margin: 0; overflow-wrap: anywhere; }
+dt { color: var(--dim); overflow-wrap: anywhere; } dd { margin: 0; overflow-wrap: anywhere; }
 pre { background: var(--raised); padding: .8rem 1rem; overflow-x: auto; font-size: .85rem; }
 summary { cursor: pointer; color: var(--dim); margin: .6rem 0; }
 .bars { display: grid; grid-template-columns: max-content 1fr max-content; gap: .2rem .8rem; align-items: center;

@@ -27,7 +27,7 @@ def test_all_candidates_of_a_side_stand_in_one_table_the_fastest_first():
         "plain int8 4.5 18 below the floor int8-dynamic openvino, bf16 23 MB 0.9981 0.8213",
         "plain int8-dynamic 5 20 shipped int8-dynamic onnxruntime, default 23 MB 0.9981 0.8213",
         "plain fp32 12.5 ~ 50 ~ not faster fp32 onnxruntime, default 23 MB 0.9981 n/a",
-        "~ timed alone for a moment",
+        "~ timed for a moment only, because others",
         "fused int8 n/a n/a failed: openvino has no LinearAttention int8-dynamic openvino, default 23 MB",
     ):
         assert sentence in shown
