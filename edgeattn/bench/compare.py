@@ -120,6 +120,8 @@ def fastest(
             if len(kept) < 2:
                 timings |= {name: alone[name].timing for name in kept}
                 continue
+            if progress:
+                progress.update(len(engines), len(engines), comparing=f"the {len(kept)} fastest {group}")
             named = {name: engines[name] for name in kept}
             in_turn = _in_turn(named, timings, list(feeds), paths, rounds, block_s, seed)
             timings |= {name: _beside(alone[name].timing, in_turn, timings) for name in members if name not in kept}

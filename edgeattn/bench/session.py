@@ -12,20 +12,18 @@ import statistics
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from math import ceil
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from edgeattn.bench.contestant import Case, Contestant
 from edgeattn.bench.inputs import save_feeds
 from edgeattn.bench.leg import Leg, Turns
+from edgeattn.bench.measured import InCase, Seen
 from edgeattn.bench.protocol import Protocol
 from edgeattn.bench.raw import ENCODING, pack
-from edgeattn.bench.statistics import percentile, ratio
+from edgeattn.bench.statistics import ratio
 from edgeattn.devices.probe import machine_facts
 from edgeattn.meters import Meter
 from edgeattn.progress import Progress
@@ -33,7 +31,6 @@ from edgeattn.scratch import scratch
 
 LOG = logging.getLogger("edgeattn")
 SCHEMA_VERSION = 2
-_MB = 1e6
 
 
 def run(
@@ -105,49 +102,6 @@ def run(
     }
 
 
-@dataclass
-class _InCase:
-    """What was measured of a contestant in one case, one item per pair."""
-
-    series: list[list[int]] = field(default_factory=list)
-    steady: list[bool] = field(default_factory=list)
-    peak_bytes: list[int] = field(default_factory=list)
-    joules: float = 0.0  # over all energy windows
-    inferences: int = 0  # in them
-    energy: dict[str, str] | None = None  # its scope and source
-    no_energy: bool = False  # a window failed
-
-    def p50s_ns(self) -> list[float]:
-        return [float(np.median(series)) for series in self.series]
-
-    def facts(self) -> dict[str, Any]:
-        p50s = self.p50s_ns()
-        p90s = [percentile(series, 90) for series in self.series]
-        known = [value for value in p90s if value is not None]
-        energy = None if self.no_energy else self.energy
-        return {
-            "p50_ms": statistics.median(p50s) / 1e6,
-            # A process with too few samples has no p90; a median over the others would favour the fast ones.
-            "p90_ms": statistics.median(known) / 1e6 if len(known) == len(p90s) else None,
-            "p50_ms_by_pair": [value / 1e6 for value in p50s],
-            "peak_memory_mb": statistics.median(self.peak_bytes) / _MB if self.peak_bytes else None,
-            "energy_mj": None if energy is None else self.joules / self.inferences * 1e3,
-            "energy_scope": None if energy is None else energy["scope"],
-            "energy_source": None if energy is None else energy["source"],
-            "samples": sum(map(len, self.series)),
-            "steady": all(self.steady),
-        }
-
-
-@dataclass
-class _Seen:
-    """What was measured of a contestant."""
-
-    cases: list[_InCase]
-    cold_ns: list[int] = field(default_factory=list)
-    runtime: dict[str, Any] | None = None  # facts of its session
-
-
 class _Session:
     def __init__(
         self,
@@ -162,7 +116,7 @@ class _Session:
         self.feeds = feeds
         self.protocol = protocol
         self.meter = meter
-        self.seen = {name: _Seen([_InCase() for _ in cases]) for name in contestants}
+        self.seen = {name: Seen([InCase() for _ in cases]) for name in contestants}
         self.shuffle = random.Random(protocol.seed)
 
     def pair(self, *, first: bool) -> None:
@@ -226,7 +180,7 @@ class _Session:
             done.result()  # raises, where it failed
         return legs
 
-    def _warm_up(self, seen: _InCase, leg: Leg, place: int, before: int | None) -> None:
+    def _warm_up(self, seen: InCase, leg: Leg, place: int, before: int | None) -> None:
         protocol = self.protocol
         warm = leg.warm_up(
             window_s=protocol.window_s,
@@ -242,7 +196,7 @@ class _Session:
         if peak is not None and before is not None:
             seen.peak_bytes.append(max(0, peak - before))
 
-    def _block(self, seen: _InCase, leg: Leg, place: int) -> None:
+    def _block(self, seen: InCase, leg: Leg, place: int) -> None:
         protocol = self.protocol
         options: dict[str, Any] = {
             "seconds": protocol.block_s,
@@ -255,12 +209,12 @@ class _Session:
         else:
             seen.series[-1] += self._metered(seen, leg, **options)
 
-    def _energy(self, seen: _InCase, leg: Leg, place: int) -> None:
+    def _energy(self, seen: InCase, leg: Leg, place: int) -> None:
         """Energy in a window of its own, which is long enough for a slow sensor."""
         if self.meter is not None:
             self._metered(seen, leg, seconds=self.protocol.energy_s, at_most=10**7, case=place)
 
-    def _metered(self, seen: _InCase, leg: Leg, **options: Any) -> list[int]:
+    def _metered(self, seen: InCase, leg: Leg, **options: Any) -> list[int]:
         """`leg.measure`, with its gross joules added to what was seen: the leg does nothing else meanwhile."""
         if self.meter is None:
             return leg.measure(**options)

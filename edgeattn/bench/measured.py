@@ -1,0 +1,58 @@
+"""What a session measures of its contestants, collected over its pairs."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from edgeattn.bench.statistics import percentile
+
+_MB = 1e6
+
+
+@dataclass
+class InCase:
+    """What was measured of a contestant in one case, one item per pair."""
+
+    series: list[list[int]] = field(default_factory=list)
+    steady: list[bool] = field(default_factory=list)
+    peak_bytes: list[int] = field(default_factory=list)
+    joules: float = 0.0  # over all energy windows
+    inferences: int = 0  # in them
+    energy: dict[str, str] | None = None  # its scope and source
+    no_energy: bool = False  # a window failed
+
+    def p50s_ns(self) -> list[float]:
+        """The median of each pair, in ns."""
+        return [float(np.median(series)) for series in self.series]
+
+    def facts(self) -> dict[str, Any]:
+        """As JSON, for a cell of the document."""
+        p50s = self.p50s_ns()
+        p90s = [percentile(series, 90) for series in self.series]
+        known = [value for value in p90s if value is not None]
+        energy = None if self.no_energy else self.energy
+        return {
+            "p50_ms": statistics.median(p50s) / 1e6,
+            # A process with too few samples has no p90; a median over the others would favour the fast ones.
+            "p90_ms": statistics.median(known) / 1e6 if len(known) == len(p90s) else None,
+            "p50_ms_by_pair": [value / 1e6 for value in p50s],
+            "peak_memory_mb": statistics.median(self.peak_bytes) / _MB if self.peak_bytes else None,
+            "energy_mj": None if energy is None else self.joules / self.inferences * 1e3,
+            "energy_scope": None if energy is None else energy["scope"],
+            "energy_source": None if energy is None else energy["source"],
+            "samples": sum(map(len, self.series)),
+            "steady": all(self.steady),
+        }
+
+
+@dataclass
+class Seen:
+    """What was measured of a contestant."""
+
+    cases: list[InCase]
+    cold_ns: list[int] = field(default_factory=list)
+    runtime: dict[str, Any] | None = None  # facts of its session
