@@ -22,7 +22,7 @@ DEVICE = "CPU"
 
 # The precision of operations in floating point; outputs keep the graph's. With bf16, MiniLM's fp32 graphs were 1.6 to
 # 1.7 x faster than with f32, its dense int8 graph 1.05 x at 128 tokens and 1.17 x at 512, its linear int8 graph not.
-# Without dynamic quantization, with denormals as zeros, and with threads that may move, nothing was faster.
+# Without dynamic quantization, and with denormals as zeros, nothing was faster.
 _Precision = Literal["f32", "bf16", "f16"]
 _NEEDS = {"bf16": {"avx512_bf16", "amx_bf16"}, "f16": {"asimdhp"}}  # one of these instruction sets
 # bf16 was measured at 0.9999 for single layers of each variant, and at 0.983 for block_topk, which chooses other
@@ -94,6 +94,9 @@ class OpenVino(GraphRuntime[Settings]):
             "NUM_STREAMS": 1,
             # Always set: OpenVINO's own default counts the machine's cores, not those that a container may use.
             "INFERENCE_NUM_THREADS": threads,
+            # Threads that may move were 1.1 x faster on a busy machine, where pinned ones wait for their core; ONNX
+            # Runtime's may move too.
+            "ENABLE_CPU_PINNING": False,
         }
         try:
             model = core.read_model(str(graph))
