@@ -71,7 +71,7 @@ def _runtime(group: Group, device_half: bool) -> str:
 
         if not any(package.name in RUNTIMES for package in group.packages):
             return "a runtime that this version of edgeattn does not use yet"
-    return "a runtime: runs bundles"
+    return "a runtime, which runs bundles"
 
 
 def _machine() -> dict[str, Any]:
