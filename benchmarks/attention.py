@@ -342,7 +342,7 @@ def merging() -> list[Row]:
             for operators in (frozenset[str](), frozenset({FUSED})):
                 graph, _ = export(
                     task.exportable(model), example, task.dynamic_dims(),
-                    opset=PREFERRED_OPSET, max_length=LENGTH, operators=operators,
+                    opset=PREFERRED_OPSET, limits={"sequence": (1, LENGTH)}, operators=operators,
                 )  # fmt: skip
                 rewrite(graph)
                 label = f"{form}, fused operator" if operators else f"{form}, plain"

@@ -119,7 +119,7 @@ def speed() -> list[Row]:
         for form, (model, operators) in forms.items():
             graph, _ = export(
                 task.exportable(model), example, task.dynamic_dims(),
-                opset=PREFERRED_OPSET, max_length=2048, operators=operators,
+                opset=PREFERRED_OPSET, limits={"sequence": (1, 2048)}, operators=operators,
             )  # fmt: skip
             rewrite(graph)
             plain = folder / form.replace(" ", "-")

@@ -23,11 +23,12 @@ from edgeattn.manifest import (
     COPY_AGAIN,
     MANIFEST,
     REPORTS,
+    Axis,
     BenchSpec,
     EngineRef,
     FileEntry,
+    Interface,
     Manifest,
-    Metric,
     TaskSpec,
     TensorSpec,
     read_manifest,
@@ -37,12 +38,13 @@ from edgeattn.runtimes import RUNTIMES
 from edgeattn.store import disk_errors, fsync, locked, replacing, sha256_file, write_json
 
 __all__ = [
+    "Axis",
     "BenchSpec",
     "Bundle",
     "EngineRef",
     "FileEntry",
+    "Interface",
     "Manifest",
-    "Metric",
     "TaskSpec",
     "TensorSpec",
     "check_replaceable",

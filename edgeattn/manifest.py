@@ -13,19 +13,21 @@ from pydantic import AfterValidator, Field, NonNegativeInt, field_validator, mod
 
 from edgeattn.devices.profile import Name
 from edgeattn.errors import BundleError
+from edgeattn.interface import Axis, Interface, TensorSpec
 from edgeattn.jsonfile import COPY_AGAIN, read_json
-from edgeattn.metrics import METRICS, Metric
-from edgeattn.validation import Distinct, Many, Part
+from edgeattn.metrics import METRICS, metric_names
+from edgeattn.validation import Count, Distinct, Many, Part
 
 __all__ = [
     "COPY_AGAIN",
     "MANIFEST",
     "REPORTS",
+    "Axis",
     "BenchSpec",
     "EngineRef",
     "FileEntry",
+    "Interface",
     "Manifest",
-    "Metric",
     "PlanEntry",
     "TaskSpec",
     "TensorSpec",
@@ -53,26 +55,7 @@ def _engine_path(value: str) -> str:
 
 
 GraphName = Annotated[str, AfterValidator(_graph_name)]
-Count = Annotated[int, Field(ge=1, le=1_000_000)]
-_TensorName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.:/-]{0,199}$")]
-_AxisName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
 _Utc = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(Z|\+00:00)$")]
-
-
-class TensorSpec(Part):
-    """An input or output of both graphs. Dimensions are sizes or names: "batch", "sequence"."""
-
-    name: _TensorName
-    dtype: Literal["bool", "int8", "uint8", "int32", "int64", "float16", "float32", "float64"]
-    dims: Annotated[tuple[Count | _AxisName, ...], Field(min_length=1, max_length=8)]
-
-    @field_validator("dims")
-    @classmethod
-    def _names_stand_once(cls, dims: tuple[int | str, ...]) -> tuple[int | str, ...]:
-        names = [dim for dim in dims if isinstance(dim, str)]
-        if len(set(names)) < len(names):
-            raise ValueError(f"{list(dims)} has one name for two dimensions")
-        return dims
 
 
 class EngineRef(Part):
@@ -90,16 +73,19 @@ class EngineRef(Part):
 
 
 class TaskSpec(Part):
-    """How outputs are scored, and the share of the teacher's value that accept_metric must keep."""
+    """How outputs are scored, and the share of the teacher's value that accept_metric must keep.
+
+    metrics: those of the kind, of `edgeattn.metrics`, that the held-out data allows.
+    """
 
     kind: str
-    metrics: Distinct[Metric]
+    metrics: Distinct[str]
     accept_metric: str
     accept_of_teacher: Annotated[float, Field(gt=0, le=1)]
 
 
 class BenchSpec(Part):
-    """What is timed: lengths in tokens, None for models without a sequence."""
+    """What is timed: lengths along the manifest's length axis, None for models without one."""
 
     lengths: Distinct[Count] | None
     batch_size: Count
@@ -121,7 +107,7 @@ class PlanEntry(Part):
     options: dict[str, Any]
 
 
-class Manifest(Part):
+class Manifest(Interface):
     """bundle.json. `write` fills in files."""
 
     schema_version: Literal[1] = 1
@@ -131,8 +117,6 @@ class Manifest(Part):
     recipe: dict[str, Any]
     plan: Many[PlanEntry]
     target: dict[str, Any]
-    inputs: Annotated[tuple[TensorSpec, ...], Field(min_length=1)]
-    outputs: Annotated[tuple[TensorSpec, ...], Field(min_length=1)]
     task: TaskSpec
     bench: BenchSpec
     engines: dict[str, EngineRef]
@@ -159,20 +143,20 @@ class Manifest(Part):
     def _metrics_of_the_task(cls, task: TaskSpec) -> TaskSpec:
         if task.kind not in METRICS:
             raise ValueError(f"unknown kind {task.kind!r}; use one of: {', '.join(METRICS)}")
-        for metric in task.metrics:
-            if metric not in METRICS[task.kind]:
-                raise ValueError(f"{metric.name!r} is not a metric of {task.kind}, or not in this direction")
-        if task.accept_metric not in [metric.name for metric in task.metrics]:
+        for name in task.metrics:
+            if name not in metric_names(task.kind):
+                raise ValueError(f"{name!r} is not a metric of {task.kind}")
+        if task.accept_metric not in task.metrics:
             raise ValueError(f"accept_metric {task.accept_metric!r} is not among its metrics")
         return task
 
     @model_validator(mode="after")
-    def _dims_fit_each_other(self) -> Manifest:
-        tensors = [*self.inputs, *self.outputs]
-        if len({tensor.name for tensor in tensors}) < len(tensors):
-            raise ValueError("two inputs or outputs have the same name")
-        if len({tensor.dims[0] for tensor in tensors}) > 1:
-            raise ValueError("the first dimensions of inputs and outputs differ; it is the batch in all of them")
+    def _lengths_fit_the_axis(self) -> Manifest:
+        longest = self.axes[self.length_axis].longest if self.length_axis else None
+        if self.bench.lengths and self.length_axis is None:
+            raise ValueError("bench.lengths: there is no length_axis that they are along")
+        if self.bench.lengths and longest and max(self.bench.lengths) > longest:
+            raise ValueError(f"bench.lengths: {max(self.bench.lengths)} is more than the {longest} of the axis")
         return self
 
 

@@ -1,38 +1,66 @@
-"""Metrics in numpy, so that a device can score an engine without torch, scipy or scikit-learn."""
+"""Metrics in numpy, so that a device can score an engine without torch, scipy or scikit-learn.
+
+A metric compares what is kept of a model's outputs with the same of the teacher's, with labels and with the inputs.
+Those are arrays by name, [S, ...] each: `input.<name>`, `label.<name>` and `reference.<name>` (the teacher's), as
+eval.npz holds them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from edgeattn.errors import DataError
-from edgeattn.validation import Part
 
 Array = NDArray[np.generic]
+Arrays = Mapping[str, Array]
+_REFERENCE = "reference."
 
 
-class Metric(Part):
-    """A metric that `score` gives."""
+@dataclass(frozen=True)
+class Kept:
+    """What metrics are computed from: an output as it is, or what is kept of one too large to store for every sample.
+
+    dims: names of axes, None for a size that the model decides; the first is the batch.
+    of: (outputs, inputs) of a batch by name -> [B, ...]; None: the output that is called `name`.
+    """
+
+    name: str
+    dims: tuple[str | None, ...]
+    of: Callable[[Arrays, Arrays], Array] | None = None
+
+    @property
+    def reference(self) -> str:
+        """What the same of the teacher is called in eval.npz."""
+        return f"{_REFERENCE}{self.name}"
+
+    def __call__(self, outputs: Arrays, inputs: Arrays) -> Array:
+        """The kept array of a batch. Raises DataError where the output is missing."""
+        if self.of is not None:
+            return self.of(outputs, inputs)
+        if self.name not in outputs:
+            raise DataError(f"the output {self.name!r} is missing; found: {sorted(outputs)}")
+        return outputs[self.name]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number by which a model is judged.
+
+    kept: what it is computed from. needs: the arrays of eval.npz that this is compared with; it has no value without.
+    function: (the kept array, those that it needs in their order) -> value.
+    unit: for reports; None: a share, a cosine or a correlation.
+    """
 
     name: str
     higher_is_better: bool
-
-
-# The metrics of each task. A recipe that names none means the first that its data allows.
-METRICS: dict[str, tuple[Metric, ...]] = {
-    "text-embedding": (
-        Metric(name="spearman", higher_is_better=True),
-        Metric(name="teacher_cosine", higher_is_better=True),
-        Metric(name="teacher_top10_overlap", higher_is_better=True),
-    ),
-    "image-classification": (
-        Metric(name="accuracy", higher_is_better=True),
-        Metric(name="teacher_agreement", higher_is_better=True),
-    ),
-}
-NEEDS = {"spearman": "gold", "accuracy": "label"}  # metric -> the array of eval.npz without which it has no value
+    kept: Kept
+    function: Callable[..., float]
+    needs: tuple[str, ...]
+    unit: str | None = None
 
 
 def _unit_rows(values: ArrayLike) -> NDArray[np.float64]:
@@ -99,44 +127,87 @@ def agreement(logits_a: ArrayLike, logits_b: ArrayLike) -> float:
     return accuracy(logits_a, np.argmax(np.asarray(logits_b), axis=-1))
 
 
-def score(task_kind: str, outputs: Mapping[str, Array], evaluation: Mapping[str, Array]) -> dict[str, float]:
-    """The metrics of a task on `outputs` (name -> [S, ...]) against the arrays of eval.npz.
+_EMBEDDING = Kept("sentence_embedding", ("batch", None))
+_LOGITS = Kept("logits", ("batch", None))
 
-    A metric is left out if `evaluation` lacks what it needs (gold scores, labels), and NaN if it has no value (rank
-    correlation of constant outputs). Raises DataError where outputs and evaluation do not fit each other.
+
+def gold_correlation(embeddings: Array, pairs: Array, gold: Array) -> float:
+    """Spearman's correlation of the cosines of pairs with gold similarities.
+
+    embeddings: [S, D]; pairs: [P, 2], rows of embeddings; gold: [P].
     """
-    if task_kind not in _SCORES:
-        raise DataError(f"no metrics for task {task_kind!r}", fix=f"known: {', '.join(_SCORES)}")
-    name, compute = _SCORES[task_kind]
-    for arrays, key in ((outputs, name), (evaluation, f"teacher.{name}")):
-        if key not in arrays:
-            raise DataError(f"{task_kind} is scored on {key!r}, which is missing; found: {sorted(arrays)}")
-    ours, teacher = outputs[name], evaluation[f"teacher.{name}"]
-    if ours.shape != teacher.shape:
-        raise DataError(f"{name} has shape {list(ours.shape)}, the teacher's has {list(teacher.shape)}")
-    return compute(ours, teacher, evaluation)
+    left, right = np.asarray(pairs).T
+    return spearman(row_cosines(embeddings[left], embeddings[right]), gold)
 
 
-def _score_embedding(ours: Array, teacher: Array, evaluation: Mapping[str, Array]) -> dict[str, float]:
-    scores = {}
-    if "gold" in evaluation:
-        left, right = np.asarray(evaluation["pairs"]).T
-        scores["spearman"] = spearman(row_cosines(ours[left], ours[right]), evaluation["gold"])
-    scores["teacher_cosine"] = mean_cosine(ours, teacher)
-    scores["teacher_top10_overlap"] = top_k_overlap(ours, teacher, 10)
-    return scores
-
-
-def _score_classes(ours: Array, teacher: Array, evaluation: Mapping[str, Array]) -> dict[str, float]:
-    scores = {}
-    if "label" in evaluation:
-        scores["accuracy"] = accuracy(ours, evaluation["label"])
-    scores["teacher_agreement"] = agreement(ours, teacher)
-    return scores
-
-
-_Score = Callable[[Array, Array, Mapping[str, Array]], dict[str, float]]
-_SCORES: dict[str, tuple[str, _Score]] = {
-    "text-embedding": ("sentence_embedding", _score_embedding),
-    "image-classification": ("logits", _score_classes),
+# The metrics of each task. A recipe that names none means the first that its data allows.
+METRICS: dict[str, tuple[Metric, ...]] = {
+    "text-embedding": (
+        Metric("spearman", True, _EMBEDDING, gold_correlation, needs=("label.pairs", "label.scores")),
+        Metric("teacher_cosine", True, _EMBEDDING, mean_cosine, needs=(_EMBEDDING.reference,)),
+        Metric("teacher_top10_overlap", True, _EMBEDDING, top_k_overlap, needs=(_EMBEDDING.reference,)),
+    ),
+    "image-classification": (
+        Metric("accuracy", True, _LOGITS, accuracy, needs=("label.classes",)),
+        Metric("teacher_agreement", True, _LOGITS, agreement, needs=(_LOGITS.reference,)),
+    ),
 }
+
+
+def metrics_of(kind: str) -> tuple[Metric, ...]:
+    """The metrics of a task. Raises DataError for an unknown one."""
+    if kind not in METRICS:
+        raise DataError(f"no metrics for task {kind!r}", fix=f"known: {', '.join(METRICS)}")
+    return METRICS[kind]
+
+
+def metric_names(kind: str) -> list[str]:
+    """The names of a task's metrics. Raises DataError for an unknown task."""
+    return [metric.name for metric in metrics_of(kind)]
+
+
+def metric(kind: str, name: str) -> Metric:
+    """One metric of a task. Raises DataError for an unknown one."""
+    for found in metrics_of(kind):
+        if found.name == name:
+            return found
+    raise DataError(f"{name!r} is not a metric of {kind}", fix=f"known: {', '.join(metric_names(kind))}")
+
+
+def kept_arrays(kind: str) -> tuple[Kept, ...]:
+    """What the metrics of a task need of outputs, each once."""
+    return tuple(dict.fromkeys(metric.kept for metric in metrics_of(kind)))
+
+
+def keep(kind: str, outputs: Arrays, inputs: Arrays) -> dict[str, Array]:
+    """What the metrics of a task need of a batch's outputs, on its inputs: name -> [B, ...]."""
+    return {kept.name: kept(outputs, inputs) for kept in kept_arrays(kind)}
+
+
+def references(arrays: Arrays) -> dict[str, Array]:
+    """What was kept of the teacher's outputs: the arrays `reference.<name>`, by name."""
+    return {name.removeprefix(_REFERENCE): array for name, array in arrays.items() if name.startswith(_REFERENCE)}
+
+
+def allowed(kind: str, arrays: Arrays) -> tuple[Metric, ...]:
+    """The metrics of a task that have what they need among `arrays`."""
+    return tuple(metric for metric in metrics_of(kind) if set(metric.needs) <= set(arrays))
+
+
+def score(kind: str, kept: Arrays, arrays: Arrays) -> dict[str, float]:
+    """The metrics of a task on what `keep` kept of all samples, against the arrays of eval.npz.
+
+    A metric is left out if `arrays` lacks what it needs (labels), and NaN if it has no value (rank correlation of
+    constant outputs). Raises DataError where the two do not fit each other.
+    """
+    for each in kept_arrays(kind):
+        for found, key in ((kept, each.name), (arrays, each.reference)):
+            if key not in found:
+                raise DataError(f"{kind} is scored on {key!r}, which is missing; found: {sorted(found)}")
+        ours, theirs = kept[each.name].shape, arrays[each.reference].shape
+        if ours != theirs:
+            raise DataError(f"{each.name} has shape {list(ours)}, the teacher's has {list(theirs)}")
+    return {
+        metric.name: metric.function(kept[metric.kept.name], *(arrays[key] for key in metric.needs))
+        for metric in allowed(kind, arrays)
+    }

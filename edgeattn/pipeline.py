@@ -28,7 +28,7 @@ STAGES = (
         recipe=("model", "task", "data.train"), files=stages.teacher_files, libraries=_TORCH,
     ),
     Stage(
-        "data", 2, stages.data, inputs=("teacher",),
+        "data", 3, stages.data, inputs=("teacher",),
         recipe=("task", "data", "distill.max_length"), files=stages.data_files, libraries=("transformers", "datasets"),
     ),
     Stage(
@@ -40,7 +40,7 @@ STAGES = (
         recipe=("model.extend_positions", "task", "distill"), libraries=(*_TORCH, "accelerate"),
     ),
     Stage(
-        "export", 4, stages.export, inputs=("teacher", "data", "distill"),
+        "export", 5, stages.export, inputs=("teacher", "data", "distill"),
         recipe=("model.extend_positions", "task", "export.opset"), device=("name", "runtimes"),
         libraries=(*_TORCH, "onnx", "onnxscript"),
     ),
@@ -50,7 +50,7 @@ STAGES = (
         device=("name", "runtimes", "cpu"), libraries=("onnx",), measured=True,
     ),
     Stage(
-        "bundle", 2, stages.assemble, inputs=("teacher", "convert", "distill", "export", "build"),
+        "bundle", 3, stages.assemble, inputs=("teacher", "convert", "distill", "export", "build"),
         recipe=tuple(Recipe.model_fields), device=tuple(DeviceProfile.model_fields), libraries=stages.NAMED_LIBRARIES,
     ),
     Stage("verify", 3, stages.verify, inputs=("bundle",), measured=True),

@@ -21,17 +21,19 @@ from edgeattn.convert.probe import run_once
 from edgeattn.data.load import load_rows
 from edgeattn.data.rows import Rows
 from edgeattn.devices import DeviceProfile, usable_memory_bytes
-from edgeattn.errors import InputError, ModelError, RecipeError
-from edgeattn.metrics import score
+from edgeattn.errors import InputError, RecipeError
+from edgeattn.metrics import kept_arrays, metric, score
 from edgeattn.models.checks import check_digest, check_files
 from edgeattn.models.example import example_inputs
 from edgeattn.models.locate import cached, locate
 from edgeattn.models.new import new_vit
-from edgeattn.models.positions import extend_positions, token_limit
+from edgeattn.models.positions import extend_positions
 from edgeattn.models.teacher import check_output, load_teacher
+from edgeattn.padding import cut
 from edgeattn.recipe import Recipe
-from edgeattn.recipe.schema import ImageClassification, LayerRule, NewViT, PretrainedModel, Source
+from edgeattn.recipe.schema import LayerRule, NewViT, PretrainedModel, Source
 from edgeattn.registry import did_you_mean
+from edgeattn.stages.evidence import evidence
 from edgeattn.stages.target import methods_of, opset_of
 from edgeattn.tasks import TASKS, Samples, Task
 from edgeattn.validation import Finding, combined, key_text
@@ -104,7 +106,7 @@ def preflight(
             samples = task.encode(held_out, held_out=True)
     if samples is not None:
         _check_metrics(findings, recipe, task, samples)
-    _check_sequence(findings, recipe, task)
+    _check_lengths(findings, recipe, task)
     layers = tokens = None
     if folder or isinstance(recipe.model, NewViT):
         layers, tokens = _check_model(findings, recipe, task, folder, samples)
@@ -151,12 +153,11 @@ def _rows(
 
 
 def _check_metrics(findings: _Findings, recipe: Recipe, task: Task, samples: Samples) -> None:
-    """Scores random outputs: a metric that fails or has no value for these would fail after the training too."""
-    count = len(samples[task.inputs[0]])
-    outputs, teacher = np.random.default_rng(0).normal(size=(2, count, 8)).astype(np.float32)
+    """Scores random values: a metric that fails or has no value for these would fail after the training too."""
     values: dict[str, float] = {}
     with findings.at("data", "eval", "source"):
-        values = score(task.kind, {task.output: outputs}, {**samples, f"teacher.{task.output}": teacher})
+        kept, teacher = (_random_kept(task, samples, seed) for seed in (0, 1))
+        values = score(task.kind, kept, evidence(task, samples, teacher))
     usable = [name for name, value in values.items() if np.isfinite(value)]
     wanted = recipe.accept.metric or next(iter(values), None)
     if wanted is None or wanted in usable:
@@ -164,17 +165,32 @@ def _check_metrics(findings: _Findings, recipe: Recipe, task: Task, samples: Sam
     if wanted in values:
         fact = f"{wanted} has no value on the held-out data: all of its scores are the same"
     else:
-        fact = f"{wanted} needs pairs with scores, and the held-out data has none"
+        needs = metric(task.kind, wanted).needs
+        lacking = " and ".join(key.removeprefix("label.") for key in needs if key not in samples)
+        fact = f"{wanted} needs {lacking}, and the held-out data has none"
     findings.add(("accept", "metric"), RecipeError(fact, fix=did_you_mean(wanted, usable)))
 
 
-def _check_sequence(findings: _Findings, recipe: Recipe, task: Task) -> None:
-    for place in _lengths(recipe) if not task.has_sequence else ():
-        findings.add(place, RecipeError("the model has no sequence input", fix="remove it"))
+def _random_kept(task: Task, samples: Samples, seed: int) -> Samples:
+    """What metrics keep of outputs, with random values."""
+    sizes = {
+        dim: size
+        for name, dims in task.inputs.items()
+        for dim, size in zip(dims, samples[name].shape, strict=True)
+        if dim is not None
+    }
+    rng = np.random.default_rng(seed)
+    shapes = {kept.name: [sizes[dim] if dim else 8 for dim in kept.dims] for kept in kept_arrays(task.kind)}
+    return {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+
+
+def _check_lengths(findings: _Findings, recipe: Recipe, task: Task) -> None:
+    for place in _lengths(recipe) if task.length_axis is None else ():
+        findings.add(place, RecipeError("the inputs of the model have one size", fix="remove it"))
 
 
 def _lengths(recipe: Recipe) -> dict[Place, int]:
-    """place -> the most tokens that the recipe asks the model to take there."""
+    """place -> the most that the recipe asks the model to take there, along the length axis."""
     lengths: dict[Place, Sequence[int] | None] = {
         ("bench", "lengths"): recipe.bench.lengths,
         ("export", "buckets"): recipe.export.buckets,
@@ -202,14 +218,15 @@ def _check_model(
                 extend_positions(model, recipe.model.extend_positions)
     if model is None:
         return None, None
-    limit = token_limit(model) if task.has_sequence else None
-    for place, tokens in _lengths(recipe).items():
-        if limit is not None and tokens > limit:
-            fact = f"{tokens} tokens are more than the {limit} that the model takes"
+    limit = task.longest(model)
+    for place, length in _lengths(recipe).items():
+        if limit is not None and task.length_axis is not None and length > limit:
+            unit = task.axes[task.length_axis].unit
+            fact = f"{length} {unit} are more than the {limit} that the model takes"
             findings.add(place, RecipeError(fact, fix="use at most that many, or model.extend_positions"))
     before = len(findings.found)
     if samples is not None:
-        _check_fit(findings, recipe, model, samples)
+        _check_fit(findings, recipe, task, model, samples)
     if len(findings.found) > before:
         samples = None  # the model does not run on them
     layers: int | None = None
@@ -236,8 +253,8 @@ def _new_model(spec: NewViT, task: Any) -> PreTrainedModel:
     return new_vit(spec, task)
 
 
-def _check_fit(findings: _Findings, recipe: Recipe, model: PreTrainedModel, samples: Samples) -> None:
-    """Notes images, tokens and classes of the data that are not those of the model."""
+def _check_fit(findings: _Findings, recipe: Recipe, task: Task, model: PreTrainedModel, samples: Samples) -> None:
+    """Notes what the data and the recipe have, and the model does not."""
     if isinstance(recipe.model, NewViT):
         spec, (channels, height, width) = recipe.model, samples["pixel_values"].shape[1:]
         if channels != spec.channels:
@@ -247,15 +264,9 @@ def _check_fit(findings: _Findings, recipe: Recipe, model: PreTrainedModel, samp
             fact = f"{spec.image_size} x {spec.image_size} pixels, and the images have {height} x {width}"
             fix = f"use {height}" if height == width else "give square images"
             findings.add(("model", "image_size"), RecipeError(fact, fix=fix))
-    elif isinstance(recipe.task, ImageClassification) and model.config.num_labels != recipe.task.labels:
-        fact = f"{recipe.task.labels} labels, and the model has {model.config.num_labels}"
-        findings.add(("task", "labels"), RecipeError(fact, fix=f"use {model.config.num_labels}"))
-    if "input_ids" in samples:
-        tokens, known = int(samples["input_ids"].max()) + 1, model.get_input_embeddings().weight.shape[0]
-        if tokens > known:
-            fact = f"its tokenizer gives the token {tokens - 1}, and the model has {known} tokens"
-            fix = "give the tokenizer that the model was trained with"
-            findings.add(("model", "source"), ModelError(fact, fix=fix))
+    else:
+        for place, error in task.misfits(model, samples):
+            findings.add(place, error)
 
 
 def _example(task: Task, model: PreTrainedModel, samples: Samples | None, limit: int | None) -> dict[str, Any]:
@@ -265,7 +276,7 @@ def _example(task: Task, model: PreTrainedModel, samples: Samples | None, limit:
     else:
         found = example_inputs(model, batch_size=2)
         example = {name: found[name] for name in task.inputs}
-    return {name: x[:, :limit] for name, x in example.items()} if limit else example
+    return cut(example, task.inputs, task.length_axis, limit) if limit and task.length_axis else example
 
 
 def _check_rules(

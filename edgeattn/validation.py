@@ -36,6 +36,7 @@ def _distinct(values: tuple[T, ...]) -> tuple[T, ...]:
     return values
 
 
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
 # A list in a document, a tuple in a frozen part. Distinct: not empty, and no value twice.
 Many = Annotated[tuple[T, ...], BeforeValidator(_as_tuple)]
 Distinct = Annotated[tuple[T, ...], BeforeValidator(_as_tuple), AfterValidator(_distinct), Field(min_length=1)]

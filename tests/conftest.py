@@ -70,9 +70,11 @@ def manifest() -> bundle.Manifest:
         target={"name": "cpu"},
         inputs=(bundle.TensorSpec(name="input_ids", dtype="int64", dims=("batch", "sequence")),),
         outputs=(bundle.TensorSpec(name="logits", dtype="float32", dims=("batch", 10)),),
+        axes={"sequence": bundle.Axis(unit="tokens")},
+        length_axis="sequence",
         task=bundle.TaskSpec(
             kind="image-classification",
-            metrics=(bundle.Metric(name="accuracy", higher_is_better=True),),
+            metrics=("accuracy",),
             accept_metric="accuracy",
             accept_of_teacher=0.99,
         ),

@@ -67,7 +67,7 @@ def test_score_of_embeddings_and_of_the_teacher_itself(rng):
     teacher = rng.normal(size=(20, 8)).astype(np.float32)
     pairs = rng.integers(0, 20, size=(15, 2))
     gold = rng.random(15)
-    evaluation = {"teacher.sentence_embedding": teacher, "pairs": pairs, "gold": gold}
+    evaluation = {"reference.sentence_embedding": teacher, "label.pairs": pairs, "label.scores": gold}
     scores = metrics.score("text-embedding", {"sentence_embedding": teacher}, evaluation)
     cosines = np.diag(cosine_similarity(teacher[pairs[:, 0]], teacher[pairs[:, 1]]))
     assert scores["spearman"] == pytest.approx(stats.spearmanr(cosines, gold).statistic)
@@ -77,15 +77,15 @@ def test_score_of_embeddings_and_of_the_teacher_itself(rng):
 
 def test_score_leaves_out_what_it_has_no_gold_for(rng):
     logits = rng.normal(size=(6, 3))
-    scores = metrics.score("image-classification", {"logits": logits}, {"teacher.logits": logits})
+    scores = metrics.score("image-classification", {"logits": logits}, {"reference.logits": logits})
     assert scores == {"teacher_agreement": 1.0}
 
 
 def test_score_names_what_does_not_fit(rng):
     logits = rng.normal(size=(6, 3))
-    with pytest.raises(DataError, match=r"scored on 'teacher.logits', which is missing"):
+    with pytest.raises(DataError, match=r"scored on 'reference.logits', which is missing"):
         metrics.score("image-classification", {"logits": logits}, {})
     with pytest.raises(DataError, match=r"shape \[5, 3\], the teacher's has \[6, 3\]"):
-        metrics.score("image-classification", {"logits": logits[:5]}, {"teacher.logits": logits})
+        metrics.score("image-classification", {"logits": logits[:5]}, {"reference.logits": logits})
     with pytest.raises(DataError, match="no metrics for task 'poetry'"):
         metrics.score("poetry", {}, {})

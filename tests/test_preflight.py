@@ -122,7 +122,7 @@ CASES = [
     (("pairs.jsonl}", "pairs.jsonl, columns: {text: sentence}}"),
      "recipe.yaml:8: data.eval.source: pairs.jsonl: no column 'sentence' for text\n  fix: "),
     (("eval: {source: pairs.jsonl}\n", "eval: {source: train.txt}\naccept: {metric: spearman}\n"),
-     "recipe.yaml:9: accept.metric: spearman needs pairs with scores, and the held-out data has none\n"
+     "recipe.yaml:9: accept.metric: spearman needs pairs and scores, and the held-out data has none\n"
      "  fix: known: teacher_cosine, teacher_top10_overlap"),
     (("pairs.jsonl}", "scored.jsonl, columns: {score: value}}"),
      "recipe.yaml:8: data.eval.columns.score: a score is of two texts, and there is no text_pair\n  fix: name"),
@@ -147,8 +147,8 @@ def test_what_a_compile_would_refuse_is_found(folder, change, said):
          "recipe.yaml:4: model.image_size: 10 x 10 pixels, and the images have 8 x 8\n  fix: use 8"),
         (("hidden_size: 16", "hidden_size: 100000"), "recipe.yaml:4: model: training it takes 1280.9 GB, and this"),
         (("labels: 10", "labels: 5"), "recipe.yaml: 2 errors\n  recipe.yaml:7: data.train.source: builtin:digits, row"),
-        (("attention:", "bench: {lengths: [64]}\nattention:"), "recipe.yaml:9: bench.lengths: the model has no seq"),
-        (("attention:", "export: {buckets: [64]}\nattention:"), "recipe.yaml:9: export.buckets: the model has no seq"),
+        (("attention:", "bench: {lengths: [64]}\nattention:"), "recipe.yaml:9: bench.lengths: the inputs of the mod"),
+        (("attention:", "export: {buckets: [64]}\nattention:"), "recipe.yaml:9: export.buckets: the inputs of the mod"),
         (("  - {layers: all, variant: hedgehog}\n", "  - {layers: [1], variant: window_2d, options: {window: 2, "
           "grid_width: 4}}\nreduce:\n  - {layers: [0], reducer: token_merging, options: {r: 2}}\n"),
          "recipe.yaml:11: reduce: "),

@@ -18,7 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from edgeattn import bundle as bundles
-from edgeattn.bundle import BenchSpec, Bundle, EngineRef, Manifest, Metric, TaskSpec, TensorSpec
+from edgeattn.bundle import Axis, BenchSpec, Bundle, EngineRef, Interface, Manifest, TaskSpec, TensorSpec
 from edgeattn.devices import probe_cpu
 from edgeattn.runtimes import RUNTIMES
 from edgeattn.store import sha256_file
@@ -29,6 +29,8 @@ INPUTS = (
     TensorSpec(name="attention_mask", dtype="int64", dims=("batch", "sequence")),
 )
 OUTPUTS = (TensorSpec(name="sentence_embedding", dtype="float32", dims=("batch", WIDTH)),)
+AXES = {"sequence": Axis(unit="tokens", mask="attention_mask")}
+INTERFACE = Interface(inputs=INPUTS, outputs=OUTPUTS, axes=AXES, length_axis="sequence")
 
 
 def graph(*, dense: bool = False, seed: int = 0, poison: bool = False) -> onnx.ModelProto:
@@ -191,8 +193,8 @@ def make(
     np.savez(
         path / "eval.npz",
         **{f"input.{key}": value for key, value in evaluation.items()},
-        **{"teacher.sentence_embedding": truth, "pairs": pairs},
-        gold=np.sum(truth[pairs[:, 0]] * truth[pairs[:, 1]], axis=1) + 0.1 * rng.normal(size=30),
+        **{"reference.sentence_embedding": truth, "label.pairs": pairs},
+        **{"label.scores": np.sum(truth[pairs[:, 0]] * truth[pairs[:, 1]], axis=1) + 0.1 * rng.normal(size=30)},
     )
     engines = {}
     for side, file, model in (
@@ -212,14 +214,10 @@ def make(
         recipe={"name": name, "schema": 1},
         plan=[{"layer": 0, "variant": "hedgehog", "options": {"features": 16}}],
         target=target or this_machine(),
-        inputs=INPUTS,
-        outputs=OUTPUTS,
+        **dict(INTERFACE),
         task=TaskSpec(
             kind="text-embedding",
-            metrics=(
-                Metric(name="spearman", higher_is_better=True),
-                Metric(name="teacher_cosine", higher_is_better=True),
-            ),
+            metrics=("spearman", "teacher_cosine"),
             accept_metric="spearman",
             accept_of_teacher=0.95,
         ),

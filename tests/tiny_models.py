@@ -16,7 +16,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from edgeattn.data.rows import Rows
-from edgeattn.recipe.schema import ImageClassification, TextEmbedding
+from edgeattn.recipe.tasks import ImageClassification, TextEmbedding
 from edgeattn.tasks.image_classification import ImageClassificationTask
 from edgeattn.tasks.text_embedding import TextEmbeddingTask
 
@@ -231,4 +231,4 @@ def images(count: int, seed: int = 0) -> dict[str, np.ndarray]:
     label = rng.integers(0, 8, size=count)
     pixels = rng.normal(scale=0.1, size=(count, 1, 8, 8)).astype(np.float32)
     pixels[np.arange(count), 0, label] += 1
-    return {"pixel_values": pixels, "label": label}
+    return {"pixel_values": pixels, "label.classes": label}

@@ -35,7 +35,7 @@ def check_export(model: PreTrainedModel) -> Check:
     dims = _dims(first.inputs)
     least = 400 if "input_values" in first.inputs else 1  # what the convolutions of speech models need
     graph, _ = export(
-        converted, first.inputs, dims, opset=PREFERRED_OPSET, max_length=token_limit(model), min_length=least
+        converted, first.inputs, dims, opset=PREFERRED_OPSET, limits={"sequence": (least, token_limit(model))}
     )
     rewrite(graph)
     with tempfile.TemporaryDirectory() as folder:

@@ -6,7 +6,7 @@ The golden samples show that it computes the same function, the task's metrics t
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
@@ -20,11 +20,13 @@ from edgeattn.bundle import Bundle
 from edgeattn.devices.probe import machine_facts
 from edgeattn.errors import BundleError
 from edgeattn.jsonfile import COPY_AGAIN
-from edgeattn.metrics import score
+from edgeattn.metrics import keep, metric, references, score
+from edgeattn.padding import stack
 from edgeattn.scratch import scratch
 from edgeattn.target import target_here
 
 SCHEMA_VERSION = 1
+_AT_ONCE = 16  # feeds
 
 
 def check(bundle: Bundle, *, threads: int | None = None) -> dict[str, Any]:
@@ -42,18 +44,19 @@ def check(bundle: Bundle, *, threads: int | None = None) -> dict[str, Any]:
     target_here(bundle)
     reference = manifest.engines["efficient"]
     samples, evaluation = bundle.arrays("samples"), bundle.arrays("eval")
-    golden_feeds = list(one_by_one(manifest.inputs, samples))
-    eval_feeds = list(one_by_one(manifest.inputs, evaluation, manifest.bench.batch_size))
+    golden_feeds = list(one_by_one(manifest, samples))
+    eval_feeds = list(one_by_one(manifest, evaluation, manifest.bench.batch_size))
     teacher = _teacher(bundle, evaluation)
     with scratch("verify") as folder:
         first = folder / "first.npz"
         save_feeds(first, golden_feeds[:1])
         with Leg("efficient engine", engine_of(bundle, "efficient", threads), first) as leg:
             session = leg.load()["session"]
-            answers = leg.answer([*golden_feeds, *eval_feeds])
+            answers = leg.answer(golden_feeds)
+            kept = kept_outputs(leg, eval_feeds, manifest.task.kind)
     reasons: list[str] = []
-    golden = _golden(answers[: len(golden_feeds)], samples, reference.least_cosine, reasons)
-    metrics = _metrics(bundle, answers[len(golden_feeds) :], evaluation, teacher, reasons)
+    golden = _golden(answers, samples, reference.least_cosine, reasons)
+    metrics = _metrics(bundle, kept, evaluation, teacher, reasons)
     return {
         "schema": SCHEMA_VERSION,
         "created_utc": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -90,38 +93,52 @@ def _golden(outputs: list[Arrays], samples: Mapping[str, Array], floor: float, r
 
 def _teacher(bundle: Bundle, evaluation: Mapping[str, Array]) -> dict[str, float]:
     """The teacher's metrics, computed before the engine runs: arrays that cannot be scored are refused here."""
-    names = [spec.name for spec in bundle.manifest.outputs if f"teacher.{spec.name}" in evaluation]
+    task, where = bundle.manifest.task, str(bundle.path / "eval.npz")
+    for name in task.metrics:
+        missing = [key for key in metric(task.kind, name).needs if key not in evaluation]
+        if missing:
+            raise BundleError(f"lacks {missing[0]!r}, which {name} needs", where=where, fix=COPY_AGAIN)
     try:
-        return score(bundle.manifest.task.kind, {name: evaluation[f"teacher.{name}"] for name in names}, evaluation)
+        return score(task.kind, references(evaluation), evaluation)
     except (LookupError, TypeError, ValueError) as error:
-        where = str(bundle.path / "eval.npz")
         raise BundleError(f"cannot be scored: {type(error).__name__}: {error}", where=where, fix=COPY_AGAIN) from error
+
+
+def kept_outputs(leg: Leg, feeds: Sequence[Arrays], kind: str) -> Arrays:
+    """What the metrics of a task need of the engine's outputs for all feeds: name -> [S, ...].
+
+    A few feeds at a time: the whole outputs of a language model would not fit in memory.
+    """
+    parts: list[Arrays] = []
+    for start in range(0, len(feeds), _AT_ONCE):
+        some = feeds[start : start + _AT_ONCE]
+        parts += [keep(kind, outputs, inputs) for outputs, inputs in zip(leg.answer(some), some, strict=True)]
+    return {name: stack([part[name] for part in parts]) for name in parts[0]}
 
 
 def _metrics(
     bundle: Bundle,
-    outputs: list[Arrays],
+    kept: Arrays,
     evaluation: Mapping[str, Array],
     teacher: Mapping[str, float],
     reasons: list[str],
 ) -> dict[str, Any]:
     task = bundle.manifest.task
-    names = [name for name in outputs[0] if f"teacher.{name}" in evaluation]
-    ours = {name: np.concatenate([output[name] for output in outputs]) for name in names}
-    broken = [name for name, array in ours.items() if not np.isfinite(array).all()]
+    broken = [name for name, array in kept.items() if not np.isfinite(array).all()]
     if broken:
         reasons.append(f"output {broken[0]!r} has values that are not finite on the evaluation data")
-    values = {} if broken else score(task.kind, ours, evaluation)
+    values = {} if broken else score(task.kind, kept, evaluation)
     document: dict[str, Any] = {}
-    for metric in task.metrics:
-        value, reference = known(values.get(metric.name)), known(teacher.get(metric.name))
+    for name in task.metrics:
+        value, reference = known(values.get(name)), known(teacher.get(name))
         floor = passed = None
-        if metric.name == task.accept_metric:
-            floor = floor_of(reference, task.accept_of_teacher, metric.higher_is_better)
-            passed = holds(value, floor, metric.higher_is_better)
+        if name == task.accept_metric:
+            higher = metric(task.kind, name).higher_is_better
+            floor = floor_of(reference, task.accept_of_teacher, higher)
+            passed = holds(value, floor, higher)
             if not passed:
-                reasons.append(f"{metric.name} is {shown(value)}, its floor is {shown(floor)}")
-        document[metric.name] = {"value": value, "teacher": reference, "floor": floor, "passed": passed}
+                reasons.append(f"{name} is {shown(value)}, its floor is {shown(floor)}")
+        document[name] = {"value": value, "teacher": reference, "floor": floor, "passed": passed}
     if task.accept_metric not in document:
         reasons.append(f"accept_metric {task.accept_metric} is not a metric of the bundle's task")
     return document

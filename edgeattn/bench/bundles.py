@@ -9,7 +9,7 @@ from typing import Any, Literal
 from edgeattn.bench import session
 from edgeattn.bench.contestant import Case, Contestant
 from edgeattn.bench.disk import disk_bytes
-from edgeattn.bench.inputs import bench_feeds, has_sequence, one_by_one
+from edgeattn.bench.inputs import bench_feeds, one_by_one
 from edgeattn.bench.leg import Engine
 from edgeattn.bench.protocol import Protocol
 from edgeattn.bundle import Bundle
@@ -48,7 +48,7 @@ def contestant(bundle: Bundle, side: str, threads: int | None = None) -> Contest
         bundle=manifest.digest,
         method=reference.method,
         disk_bytes=disk_bytes(manifest.files, reference.graph, reference.path),
-        golden=list(one_by_one(manifest.inputs, samples)),
+        golden=list(one_by_one(manifest, samples)),
         samples=samples,
         against=_GOLDEN_OF[side],
         least_cosine=reference.least_cosine,
@@ -70,15 +70,15 @@ def bench(
     lengths: along the length axis; pairs: of fresh processes; the first bundle's own when None.
     threads: the usable cores when None. protocol: the full one when None.
     Raises BundleError for a bundle that is not built; DeviceError when this machine is not a bundle's target;
-    InputError for bundles whose inputs differ, and for lengths that a model without a sequence input cannot have; what
+    InputError for bundles whose inputs differ, and for lengths of a model whose inputs have one size; what
     `session.run` raises.
     """
     for bundle in bundles:
         require_built(bundle)
     first = bundles[0]
     manifest = first.manifest
-    if lengths and not has_sequence(manifest.inputs):
-        raise InputError("the model has no sequence input", where="--lengths", fix="leave --lengths out")
+    if lengths and manifest.length_axis is None:
+        raise InputError("the inputs of the model have one size", where="--lengths", fix="leave --lengths out")
     _require_same_inputs(bundles)
     profiles = [target_here(bundle) for bundle in bundles]
     threads = threads or usable_threads()
@@ -95,7 +95,7 @@ def bench(
         Case(
             length,
             batch_size,
-            bench_feeds(manifest.inputs, evaluation, length=length, batch_size=batch_size, count=protocol.feeds),
+            bench_feeds(manifest, evaluation, length=length, batch_size=batch_size, count=protocol.feeds),
         )
         for length in dict.fromkeys(lengths or manifest.bench.lengths or (None,))
     ]
@@ -104,7 +104,7 @@ def bench(
         cases,
         reference=next(iter(contestants)),
         pairs=pairs or manifest.bench.pairs,
-        unit="tokens" if has_sequence(manifest.inputs) else None,
+        unit=manifest.length_unit,
         meter=choose(profiles[0]),
         protocol=protocol,
         progress=progress,

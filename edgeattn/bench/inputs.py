@@ -4,37 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeattn import padding
 from edgeattn.errors import BundleError, InputError
+from edgeattn.interface import Interface, TensorSpec
 from edgeattn.jsonfile import COPY_AGAIN
 
 Array = NDArray[np.generic]
 Arrays = dict[str, Array]
-MASK = "attention_mask"
-MOST_TOKENS = 2**22  # of one inference; more would only fill memory
+LARGEST = 2**22  # batch size times length of one inference; more would only fill memory
 
 
-class Spec(Protocol):
-    """The part of `edgeattn.bundle.TensorSpec` that is used here."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def dtype(self) -> str: ...
-    @property
-    def dims(self) -> tuple[int | str, ...]: ...
-
-
-def has_sequence(inputs: Sequence[Spec]) -> bool:
-    """Whether any input has a symbolic "sequence" dimension."""
-    return any("sequence" in spec.dims for spec in inputs)
-
-
-def sample_arrays(inputs: Sequence[Spec], arrays: Mapping[str, Array]) -> Arrays:
+def sample_arrays(inputs: Sequence[TensorSpec], arrays: Mapping[str, Array]) -> Arrays:
     """The arrays "input.<name>" of a samples.npz or eval.npz in the dtypes of the graph: name -> [S, ...].
 
     Raises BundleError when an array is missing, empty, or of another type or shape, or when they differ in number.
@@ -62,36 +46,22 @@ def sample_arrays(inputs: Sequence[Spec], arrays: Mapping[str, Array]) -> Arrays
     return found
 
 
-def one_by_one(inputs: Sequence[Spec], arrays: Mapping[str, Array], batch_size: int = 1) -> Iterator[Arrays]:
+def one_by_one(interface: Interface, arrays: Mapping[str, Array], batch_size: int = 1) -> Iterator[Arrays]:
     """The samples in order, `batch_size` at a time, without the padding that a whole batch shares.
 
-    The shipped engine will run without padding; eval.npz pads to its longest sample.
+    interface: of the graphs, such as the bundle's manifest. The shipped engine will run without padding; eval.npz pads
+    to its largest sample.
     """
-    samples = sample_arrays(inputs, arrays)
-    count = len(samples[inputs[0].name])
-    fixed = inputs[0].dims[0]
-    step = fixed if isinstance(fixed, int) else batch_size
-    for start in range(0, count, step):
+    samples = sample_arrays(interface.inputs, arrays)
+    first = interface.inputs[0]
+    step = first.dims[0] if isinstance(first.dims[0], int) else batch_size
+    for start in range(0, len(samples[first.name]), step):
         batch = {name: array[start : start + step] for name, array in samples.items()}
-        yield _trimmed(inputs, batch)
-
-
-def _trimmed(inputs: Sequence[Spec], batch: Arrays) -> Arrays:
-    mask = batch.get(MASK)
-    if mask is None or not has_sequence(inputs):
-        return batch
-    used = np.flatnonzero(np.asarray(mask).any(axis=0))
-    end = int(used[-1]) + 1 if len(used) else mask.shape[1]
-    cut = {}
-    for spec in inputs:
-        axis = spec.dims.index("sequence") if "sequence" in spec.dims else None
-        array = batch[spec.name]
-        cut[spec.name] = array if axis is None else np.take(array, range(end), axis=axis)
-    return cut
+        yield padding.trim(batch, interface.dims, interface.axes)
 
 
 def bench_feeds(
-    inputs: Sequence[Spec],
+    interface: Interface,
     arrays: Mapping[str, Array],
     *,
     length: int | None,
@@ -100,60 +70,55 @@ def bench_feeds(
 ) -> list[Arrays]:
     """`count` different feeds, which the timing rotates through.
 
-    With a "sequence" input, the valid tokens of successive samples are concatenated to exactly `length` tokens, all
-    attended to; other models get the samples themselves, and `length` is None.
+    With a length axis, the content of successive samples is joined to exactly `length` along it, with nothing masked;
+    None: the samples' own length. Other models get the samples themselves, and `length` is None.
     """
-    if batch_size * (length or 1) > MOST_TOKENS:
+    axis = interface.length_axis
+    if length is not None and axis is None:
         raise InputError(
-            f"batch size {batch_size} at length {length or 1} is more than {MOST_TOKENS} tokens at once",
+            f"length {length} was asked for, but the inputs of the model have one size", fix="leave --lengths out"
+        )
+    if batch_size * (length or 1) > LARGEST:
+        raise InputError(
+            f"batch size {batch_size} at length {length or 1} is more than {LARGEST} "
+            f"{interface.length_unit or 'samples'} at once",
             fix="use a smaller batch size or length",
         )
-    samples = sample_arrays(inputs, arrays)
-    if not has_sequence(inputs):
-        if length is not None:
-            raise InputError(
-                f"length {length} was asked for, but the model has no sequence input",
-                fix="leave --lengths out",
-            )
-        total = len(samples[inputs[0].name])
+    samples = sample_arrays(interface.inputs, arrays)
+    total = len(samples[interface.inputs[0].name])
+    if axis is None:
         take = (np.arange(count * batch_size) % total).reshape(count, batch_size)
         return [{name: array[rows] for name, array in samples.items()} for rows in take]
+    along = {spec.name: spec.dims.index(axis) for spec in interface.inputs if axis in spec.dims}
     if length is None:
-        length = max(samples[s.name].shape[s.dims.index("sequence")] for s in inputs if "sequence" in s.dims)
-    rows = [_strung_together(inputs, samples, start, length) for start in range(count * batch_size)]
+        length = max(samples[name].shape[place] for name, place in along.items())
+    mask = interface.axes[axis].mask
+    rows = [_joined(samples, along, mask, start, length) for start in range(count * batch_size)]
     return [
-        {spec.name: np.stack([row[spec.name] for row in rows[i : i + batch_size]]) for spec in inputs}
+        {name: np.concatenate([row[name] for row in rows[i : i + batch_size]]) for name in samples}
         for i in range(0, len(rows), batch_size)
     ]
 
 
-def _strung_together(inputs: Sequence[Spec], samples: Arrays, start: int, length: int) -> Arrays:
-    """One row without its batch dimension: the valid tokens of samples start, start + 1, ... up to `length`."""
-    total = len(samples[inputs[0].name])
-    pieces: dict[str, list[Array]] = {spec.name: [] for spec in inputs}
+def _joined(samples: Arrays, along: Mapping[str, int], mask: str | None, start: int, length: int) -> Arrays:
+    """A batch of one: the content of samples start, start + 1, ... up to `length`. along: name -> the axis' place."""
+    total = len(next(iter(samples.values())))
+    pieces: dict[str, list[Array]] = {name: [] for name in along}
     have, index = 0, start
     while have < length:
-        sample = {name: array[index % total] for name, array in samples.items()}
-        valid = slice(None) if MASK not in sample else np.flatnonzero(sample[MASK])
-        added = 0
-        for spec in inputs:
-            if "sequence" in spec.dims:
-                piece = np.moveaxis(sample[spec.name], spec.dims.index("sequence") - 1, 0)[valid]
-                pieces[spec.name].append(piece)
-                added = len(piece)
-        have, index = have + added, index + 1
+        row = index % total
+        content = slice(None) if mask is None else np.flatnonzero(samples[mask][row])
+        for name, place in along.items():
+            pieces[name].append(np.moveaxis(samples[name][row : row + 1], place, 0)[content])
+        have, index = have + len(pieces[name][-1]), index + 1
         if index - start >= total and have == 0:
-            raise BundleError("no sample of eval.npz has a token that is attended to")
-    row: Arrays = {}
-    for spec in inputs:
-        if "sequence" not in spec.dims:
-            row[spec.name] = samples[spec.name][start % total]
-        else:
-            joined = np.concatenate(pieces[spec.name])[:length]
-            row[spec.name] = np.moveaxis(joined, 0, spec.dims.index("sequence") - 1)
-    if MASK in row:
-        row[MASK] = np.ones_like(row[MASK])
-    return row
+            raise BundleError("no sample of eval.npz has anything that its mask shows")
+    batch = {name: array[start % total][None] for name, array in samples.items() if name not in along}
+    for name, place in along.items():
+        batch[name] = np.moveaxis(np.concatenate(pieces[name])[:length], 0, place)
+    if mask is not None:
+        batch[mask] = np.ones_like(batch[mask])
+    return batch
 
 
 def save_feeds(path: Path, feeds: Sequence[Arrays]) -> None:

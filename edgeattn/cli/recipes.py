@@ -11,7 +11,8 @@ import edgeattn
 from edgeattn.cli.console import Group, common_options, emit, list_described
 from edgeattn.plaintext import plain
 
-_TASKS = ("text-embedding", "image-classification")
+_STARTERS = Path(edgeattn.__file__).parent / "recipe" / "starters"
+_TASKS = sorted(path.stem for path in _STARTERS.glob("*.yaml"))
 
 
 @click.group("recipes", cls=Group, invoke_without_command=True)
@@ -95,15 +96,16 @@ def schema(as_json: bool) -> None:
 
 @command.command("new", short_help="Write a commented recipe to start from.")
 @click.argument("file", default="recipe.yaml")
-@click.option("--task", type=click.Choice(_TASKS), default=_TASKS[0], show_default=True, help="What the model does.")
+@click.option(
+    "--task", type=click.Choice(_TASKS), default="text-embedding", show_default=True, help="What the model does."
+)
 @click.option("--force", is_flag=True, help="Overwrite FILE.")
 @common_options
 def new(file: str, task: str, force: bool, as_json: bool) -> None:
     """Write a commented starter recipe to FILE (recipe.yaml by default, - for stdout)."""
     from edgeattn.errors import InputError
 
-    package = Path(edgeattn.__file__).parent
-    text = (package / "recipe" / "starters" / f"{task}.yaml").read_text(encoding="utf-8")
+    text = (_STARTERS / f"{task}.yaml").read_text(encoding="utf-8")
     if file == "-":
         emit({"file": None, "text": text}, as_json, lambda: click.echo(text, nl=False))
         return

@@ -49,8 +49,8 @@ def distill(
     teacher.eval().requires_grad_(False)
     fresh = [parameter for variant in variants(student) for parameter in variant.transfer_parameters()]
     for name, phase, objective in (
-        ("transfer", spec.transfer, Objective(student, transfer_loss)),
-        ("finetune", spec.finetune, Objective(student, finetune_loss, teacher)),
+        ("transfer", spec.transfer, Objective(student, transfer_loss, masks=task.masks)),
+        ("finetune", spec.finetune, Objective(student, finetune_loss, teacher, masks=task.masks)),
     ):
         if phase is None or (name == "transfer" and not fresh):
             continue
@@ -69,7 +69,6 @@ def distill(
             batch_size=phase.batch_size,
             seed=spec.seed,
             checkpoint_every=spec.checkpoint_every,
-            by_length="attention_mask" in task.inputs,
             progress=progress,
         )
     student.requires_grad_(True).eval()
@@ -88,20 +87,19 @@ def train_classifier(
 
     def loss(feeds: Mapping[str, Tensor]) -> Tensor:
         inputs = {name: feeds[name] for name in task.inputs}
-        return cross_entropy(model(**inputs).logits, feeds["label"])
+        return cross_entropy(model(**inputs).logits, feeds["label.classes"])
 
-    steps_per_epoch = -(-len(samples["label"]) // spec.batch_size)
+    steps_per_epoch = -(-len(samples["label.classes"]) // spec.batch_size)
     facts = train(
         "teacher",
         Objective(model, loss),
-        Unpadded(samples, task, extra=("label",)),
+        Unpadded(samples, task, extra=("label.classes",)),
         work,
         steps=spec.epochs * steps_per_epoch,
         learning_rate=spec.learning_rate,
         batch_size=spec.batch_size,
         seed=spec.seed,
         checkpoint_every=200,
-        by_length=False,
         progress=progress,
     )
     model.eval()

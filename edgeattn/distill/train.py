@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_model
 from torch import Tensor, nn
+from torch.utils.data import Sampler
 from transformers import (
     PrinterCallback,
     Trainer,
@@ -21,6 +22,7 @@ from transformers import (
     TrainerState,
     TrainingArguments,
 )
+from transformers.trainer_pt_utils import LengthGroupedSampler
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from edgeattn.distill.batching import Unpadded, collate
@@ -35,12 +37,20 @@ class Objective(nn.Module):
     """A student in training and the loss of a batch, in the form that the Trainer calls.
 
     teacher: a model that `loss` uses. It goes to the device of the student, but into no checkpoint.
+    masks: the feeds that tell content from padding.
     """
 
-    def __init__(self, student: nn.Module, loss: Callable[..., Tensor], teacher: nn.Module | None = None) -> None:
+    def __init__(
+        self,
+        student: nn.Module,
+        loss: Callable[..., Tensor],
+        teacher: nn.Module | None = None,
+        masks: tuple[str, ...] = (),
+    ) -> None:
         super().__init__()
         self.student = student
         self._loss = loss
+        self._masks = masks
         self._unsaved = () if teacher is None else (teacher,)  # a tuple hides it from state_dict()
         self.last = float("nan")
         self.tokens = 0  # attended, without padding
@@ -55,11 +65,22 @@ class Objective(nn.Module):
     def forward(self, **feeds: Tensor) -> dict[str, Tensor]:
         loss = self._loss(feeds)
         self.last = loss.item()
-        mask = feeds.get("attention_mask")
-        self.tokens += int(mask.sum()) if mask is not None else 0
+        self.tokens += sum(int((feeds[mask] != 0).sum()) for mask in self._masks)
         if not torch.isfinite(loss):
             raise _NotFiniteError("the loss is not finite")
         return {"loss": loss}
+
+
+class GroupingTrainer(Trainer):
+    """A Trainer whose batches hold samples of similar length, whatever their inputs are called."""
+
+    train_dataset: Unpadded
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int] | None:
+        lengths = self.train_dataset.lengths
+        if lengths is None:
+            return super()._get_train_sampler(train_dataset)
+        return LengthGroupedSampler(self.args.train_batch_size, lengths=lengths.tolist())
 
 
 class _NotFiniteError(ArithmeticError):
@@ -108,7 +129,6 @@ def train(
     batch_size: int,
     seed: int,
     checkpoint_every: int,
-    by_length: bool,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Trains the objective's parameters that require gradients, for `steps` steps, on the GPU where there is one.
@@ -131,7 +151,6 @@ def train(
         warmup_steps=max(1, steps // 20),
         weight_decay=0.0,
         per_device_train_batch_size=batch_size,
-        train_sampling_strategy="group_by_length" if by_length else "random",
         seed=seed,
         data_seed=seed,
         use_cpu=not torch.cuda.is_available(),
@@ -147,7 +166,7 @@ def train(
     )
     if arguments.n_gpu > 1:  # the loss computes with the student itself, not with DataParallel's copies of it
         arguments._n_gpu = 1
-    trainer = Trainer(
+    trainer = GroupingTrainer(
         model=objective,
         args=arguments,
         train_dataset=samples,

@@ -1,4 +1,4 @@
-"""Length buckets: copies of a graph with a fixed sequence length and shared weights."""
+"""Length buckets: copies of a graph with a fixed length and shared weights."""
 
 from __future__ import annotations
 
@@ -7,16 +7,14 @@ from pathlib import Path
 import onnx
 from onnxruntime.tools.onnx_model_utils import make_dim_param_fixed
 
-AXIS = "sequence"
 
-
-def fix_length(graph: Path, out: Path, length: int) -> None:
-    """Writes `graph` with its axis "sequence" fixed at `length` to `out`, in the same folder.
+def fix_length(graph: Path, out: Path, axis: str, length: int) -> None:
+    """Writes `graph` with the axis called `axis` fixed at `length` to `out`, in the same folder.
 
     Weights stay in the file of `graph`, so that a bucket costs kilobytes on disk.
     """
     model = onnx.load(graph, load_external_data=False)
     # Inner shapes were inferred for a dynamic length; a runtime infers them again.
     del model.graph.value_info[:]
-    make_dim_param_fixed(model.graph, AXIS, length)
+    make_dim_param_fixed(model.graph, axis, length)
     onnx.save(model, out)

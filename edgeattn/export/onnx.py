@@ -42,21 +42,20 @@ def export(
     dims: Mapping[str, Mapping[int, str]],
     *,
     opset: int,
-    max_length: int | None,
-    min_length: int = 1,
+    limits: Mapping[str, tuple[int, int | None]] | None = None,
     operators: frozenset[str] = frozenset(),
 ) -> tuple[ir.Model, dict[str, object]]:
     """The ONNX graph of `model` and the manifest that `ExportedModel.from_pretrained` reads beside it.
 
     example: model inputs, a batch of two; dims: input -> {axis: name} of the axes whose size may change.
-    max_length, min_length: the longest and shortest sequence the model takes, for the axis called "sequence".
+    limits: name of an axis -> the least and the most that the model takes along it; None: no limit.
     operators: fused operators of the target's runtime that the graph may hold.
     Raises ToolError where the exporter fails.
     """
     from transformers.exporters import OnnxConfig, OnnxExporter
 
     named: dict[str, torch.export.Dim] = {}
-    limits = {"batch": (1, MAX_BATCH), "sequence": (min_length, max_length)}
+    limits = {"batch": (1, MAX_BATCH), **(limits or {})}
     for axes in dims.values():
         for name in axes.values():
             least, most = limits.get(name, (1, None))
@@ -120,7 +119,7 @@ def _pooling_of_any_length() -> Iterator[None]:
 
 
 def _name_dims(model: ir.Model, dims: Mapping[str, Mapping[int, str]]) -> None:
-    """Renames the axes that may change from the trace's s43 or so to our "batch" and "sequence"."""
+    """Renames the axes that may change from the trace's s43 or so to the names in `dims`."""
     names: dict[str | None, str] = {}
     for value in model.graph.inputs:
         for axis, name in dims.get(value.name or "", {}).items():

@@ -43,12 +43,13 @@ def check_fit(model: PreTrainedModel, info: Mapping[str, Any], task: Task, folde
 
 
 def _used(model: PreTrainedModel, task: Task, folder: Path) -> set[str]:
-    """The parameters that the task's output comes from, and all buffers."""
+    """The parameters that the task's outputs come from, and all buffers."""
     with models_fault(folder), torch.enable_grad():
         inputs = {name: x for name, x in example_inputs(model).items() if name in task.inputs}
         parameters = {name: x for name, x in model.named_parameters() if x.requires_grad}
-        output = task.exportable(model)(**inputs)[task.output]
-        gradients = torch.autograd.grad(output.sum(), list(parameters.values()), allow_unused=True)
+        found = task.exportable(model)(**inputs)
+        total = torch.stack([found[name].sum() for name in task.outputs]).sum()
+        gradients = torch.autograd.grad(total, list(parameters.values()), allow_unused=True)
     unused = {name for name, gradient in zip(parameters, gradients, strict=True) if gradient is None}
     return set(model.state_dict()) - unused
 

@@ -10,8 +10,10 @@ from transformers import ViTConfig, ViTForImageClassification
 
 from edgeattn.data.load import load_rows
 from edgeattn.distill import train_classifier
+from edgeattn.metrics import accuracy
 from edgeattn.progress import Progress
-from edgeattn.recipe.schema import ImageClassification, NewViT, Recipe
+from edgeattn.recipe.schema import NewViT, Recipe
+from edgeattn.recipe.tasks import ImageClassification
 from edgeattn.tasks import TASKS
 
 
@@ -43,5 +45,5 @@ def new_teacher(
     model = new_vit(spec, recipe.task)
     facts = train_classifier(model, task, samples, spec.train, work, progress)
     model.save_pretrained(out)
-    learned = float((task.run(model, samples).argmax(-1) == samples["label"]).mean())
+    learned = accuracy(task.run(model, samples)["logits"], samples["label.classes"])
     return {**facts, "note": f"trained {facts['steps']} steps, accuracy {learned:.3f} on its training data"}

@@ -57,16 +57,17 @@ def load_teacher(folder: Path, task: Task, *, extend_positions: int | None = Non
 
 
 def check_output(model: PreTrainedModel, task: Task, feeds: Mapping[str, Tensor], place: Path) -> None:
-    """Raise ModelError where the teacher does not run on `feeds`, or its output is not finite. place: its folder."""
+    """Raise ModelError where the teacher does not run on `feeds`, or an output is not finite. place: its folder."""
     with models_fault(place, "check that the data fits the model"), torch.no_grad():
-        output = task.exportable(model)(**feeds)[task.output]
-    bad = ~output.isfinite().flatten(1).all(1)
-    if bool(bad.any()):
-        raise ModelError(
-            f"its {task.output} is NaN or infinite for {int(bad.sum())} of the first {len(bad)} samples",
-            where=str(place),
-            fix=f"check the numbers in {CONFIG}, such as a layer norm's epsilon, or take an earlier checkpoint",
-        )
+        outputs = task.exportable(model)(**feeds)
+    for name in task.outputs:
+        bad = ~outputs[name].isfinite().flatten(1).all(1)
+        if bool(bad.any()):
+            raise ModelError(
+                f"its {name} is NaN or infinite for {int(bad.sum())} of the first {len(bad)} samples",
+                where=str(place),
+                fix=f"check the numbers in {CONFIG}, such as a layer norm's epsilon, or take an earlier checkpoint",
+            )
 
 
 def _check_size(folder: Path, model: PreTrainedModel) -> None:

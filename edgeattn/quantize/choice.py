@@ -12,13 +12,13 @@ from typing import Any, Literal
 
 import numpy as np
 
-from edgeattn.bench.accuracy import floor_of, holds, known, shown
+from edgeattn.bench.accuracy import floor_of, holds, kept_outputs, known, shown
 from edgeattn.bench.compare import quick_compare
 from edgeattn.bench.inputs import Arrays, one_by_one, save_feeds
 from edgeattn.bench.leg import Engine, Leg
-from edgeattn.bundle import TaskSpec, TensorSpec
+from edgeattn.bundle import Interface, TaskSpec
 from edgeattn.errors import VerificationError
-from edgeattn.metrics import score
+from edgeattn.metrics import metric, references, score
 from edgeattn.quantize import METHODS
 
 # A candidate must be this much faster, or smaller, to be preferred to a more precise one: less is timing noise.
@@ -40,7 +40,7 @@ def choose(
     candidates: Sequence[Candidate],
     *,
     runtime: str,
-    inputs: tuple[TensorSpec, ...],
+    interface: Interface,
     evaluation: Mapping[str, np.ndarray[Any, Any]],
     task: TaskSpec,
     feeds: Sequence[Arrays],
@@ -57,14 +57,12 @@ def choose(
     precise_first = list(METHODS)
     candidates = sorted(candidates, key=lambda candidate: precise_first.index(candidate.method))
     latencies = quick_compare({c.name: Engine(c.root, c.folder, runtime) for c in candidates}, feeds)
-    higher = next(metric.higher_is_better for metric in task.metrics if metric.name == task.accept_metric)
-    teacher = {key.removeprefix("teacher."): x for key, x in evaluation.items() if key.startswith("teacher.")}
-    floor = floor_of(
-        score(task.kind, teacher, dict(evaluation)).get(task.accept_metric), task.accept_of_teacher, higher
-    )
+    higher = metric(task.kind, task.accept_metric).higher_is_better
+    teacher = score(task.kind, references(evaluation), evaluation)
+    floor = floor_of(teacher.get(task.accept_metric), task.accept_of_teacher, higher)
     rows: list[dict[str, Any]] = []
     for candidate in candidates:
-        value = _accuracy(candidate, runtime, inputs, evaluation, task)
+        value = _accuracy(candidate, runtime, interface, evaluation, task)
         rows.append(
             {
                 "name": candidate.name,
@@ -131,17 +129,16 @@ def _why(row: dict[str, Any], rows: list[dict[str, Any]], measure: str, floor: f
 def _accuracy(
     candidate: Candidate,
     runtime: str,
-    inputs: tuple[TensorSpec, ...],
+    interface: Interface,
     evaluation: Mapping[str, np.ndarray[Any, Any]],
     task: TaskSpec,
 ) -> float | None:
-    feeds = list(one_by_one(inputs, evaluation))
+    feeds = list(one_by_one(interface, evaluation))
     path = candidate.folder / "accuracy-feeds.npz"
     save_feeds(path, feeds[:1])
     with Leg(f"accuracy of {candidate.name}", Engine(candidate.root, candidate.folder, runtime), path) as leg:
-        answers = leg.answer(feeds)
+        kept = kept_outputs(leg, feeds, task.kind)
     path.unlink()
-    outputs = {name: np.concatenate([answer[name] for answer in answers]) for name in answers[0]}
-    if not all(np.isfinite(array).all() for array in outputs.values()):
+    if not all(np.isfinite(array).all() for array in kept.values()):
         return None
-    return known(score(task.kind, outputs, dict(evaluation)).get(task.accept_metric))
+    return known(score(task.kind, kept, evaluation).get(task.accept_metric))

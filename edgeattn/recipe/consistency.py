@@ -5,15 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import PurePath
 
-from edgeattn.recipe.schema import (
-    ImageClassification,
-    LayerRule,
-    NewViT,
-    PretrainedModel,
-    Recipe,
-    Source,
-    TextEmbedding,
-)
+from edgeattn.recipe.schema import LayerRule, NewViT, PretrainedModel, Recipe, Source
+from edgeattn.recipe.tasks import AnyTask, ImageClassification
 from edgeattn.registry import did_you_mean
 from edgeattn.validation import Finding, key_text
 from edgeattn.yamlfile import Place, Positions
@@ -44,7 +37,7 @@ def _model(recipe: Recipe) -> Iterator[tuple[Place, str, str]]:
         yield ("model", "revision"), f"{model.source} has no revisions; only hub models have", "remove it"
 
 
-def _source(source: Source, task: TextEmbedding | ImageClassification) -> Iterator[tuple[Place, str, str]]:
+def _source(source: Source, task: AnyTask) -> Iterator[tuple[Place, str, str]]:
     from edgeattn.data.builtin import BUILTINS, SPLITS
     from edgeattn.data.formats import FORMATS, suffix_of
 
@@ -88,9 +81,9 @@ def _shared(first: LayerRule, second: LayerRule) -> str | None:
 
 
 def _metric(recipe: Recipe) -> Iterator[tuple[Place, str, str]]:
-    from edgeattn.metrics import METRICS
+    from edgeattn.metrics import metric_names
 
-    names = [metric.name for metric in METRICS[recipe.task.kind]]
+    names = metric_names(recipe.task.kind)
     wanted = recipe.accept.metric
     if wanted is not None and wanted not in names:
         yield ("accept", "metric"), f"{wanted!r} is not a metric of {recipe.task.kind}", did_you_mean(wanted, names)

@@ -23,8 +23,9 @@ from pydantic import (
 )
 
 from edgeattn.quantize import METHODS
+from edgeattn.recipe.tasks import TaskPart
 from edgeattn.registry import Registry, did_you_mean
-from edgeattn.validation import Distinct, Many, Part, described, options_of
+from edgeattn.validation import Count, Distinct, Many, Part, described, options_of
 
 SCHEMA_VERSION = 1
 
@@ -38,7 +39,6 @@ def _finite(value: Any) -> Any:
 
 
 Finite = BeforeValidator(_finite)
-Count = Annotated[int, Field(ge=1, le=1_000_000)]
 LearningRate = Annotated[float, Finite, Field(gt=0, le=1)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
 
@@ -104,22 +104,6 @@ class NewViT(Part):
                 near = _divisors_near(number, of)
                 raise ValueError(f"{part}: {number} does not divide {whole} {of}; use {near}")
         return self
-
-
-class TextEmbedding(Part):
-    """Sentence embeddings: masked mean pooling and L2 normalisation, inside the exported graph."""
-
-    columns: ClassVar = ("text", "text_pair", "score")  # that the task reads
-    kind: Literal["text-embedding"]
-    max_length: Count = Field(default=128, description="tokens kept of a text, in distillation and evaluation")
-
-
-class ImageClassification(Part):
-    """One label per image."""
-
-    columns: ClassVar = ("image", "label")
-    kind: Literal["image-classification"]
-    labels: Count = Field(description="number of classes")
 
 
 class Columns(Part):
@@ -342,7 +326,9 @@ class Accept(Part):
 class Bench(Part):
     """What is timed at the end of a compile."""
 
-    lengths: Distinct[Count] | None = Field(default=None, description="tokens, for models with a sequence input")
+    lengths: Distinct[Count] | None = Field(
+        default=None, description="of samples, along the axis of the task that varies"
+    )
     batch_size: Count = 1
     pairs: Annotated[int, Field(ge=3, le=100)] = Field(
         default=6, description="pairs of fresh processes, dense and efficient"
@@ -356,7 +342,7 @@ class Recipe(Part):
     name: Name
     description: str = Field(max_length=500)
     model: PretrainedModel | NewViT
-    task: Annotated[TextEmbedding | ImageClassification, Field(discriminator="kind")]
+    task: TaskPart
     data: Data
     attention: Many[AttentionRule]
     reduce: Many[ReduceRule] = ()

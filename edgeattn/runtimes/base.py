@@ -78,7 +78,7 @@ class Runtime(Protocol):
     def add_buckets(self, engine: Path, graphs: Mapping[int, str]) -> None:
         """Let the built engine in the folder `engine` use copies of its graph with fixed lengths, where an input fits.
 
-        graphs: sequence length -> file directly in the bundle's root.
+        graphs: length -> file directly in the bundle's root.
         """
         ...
 

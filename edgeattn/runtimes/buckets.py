@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from edgeattn.runtimes.base import Arrays, Session
 
-AXIS = "sequence"
+
+def bucketed_axes(any_length: Mapping[str, Sequence[Any]], fixed: Mapping[str, Sequence[Any]]) -> dict[str, int]:
+    """tensor name -> its dimension that has a size in the graph of a bucket, and none in the graph for any length.
+
+    The shapes of both graphs' inputs and outputs; a dimension is a size, or a name or None for any size.
+    """
+    found = {}
+    for name, shape in any_length.items():
+        pairs = zip(shape, fixed.get(name, ()), strict=False)
+        dims = [dim for dim, (one, other) in enumerate(pairs) if isinstance(other, int) and not isinstance(one, int)]
+        if dims:
+            found[name] = dims[0]
+    return found
 
 
 class BucketedSession:
     """Sessions of one model at fixed lengths, and one for any length, which runs longer inputs.
 
-    axes: tensor name -> index of its sequence axis, for the inputs and outputs that have one.
-    Inputs are padded with zeros, the attention mask too, so that the padding is not attended to.
+    axes: tensor name -> its dimension that is padded, of `bucketed_axes`.
+    Inputs are padded with zeros, masks too, so that padding does not count as content.
     """
 
     def __init__(self, any_length: Session, fixed: Mapping[int, Session], axes: Mapping[str, int]) -> None:

@@ -20,12 +20,12 @@ from edgeattn.devices.probe import probe_cpu, usable_threads
 from edgeattn.devices.profile import CpuFacts, Name
 from edgeattn.errors import BundleError, DeviceError
 from edgeattn.jsonfile import COPY_AGAIN, read_json
-from edgeattn.manifest import Count, Digest, EngineRef, GraphName, Manifest
+from edgeattn.manifest import Digest, EngineRef, GraphName, Manifest
 from edgeattn.runtimes.base import DEFAULT, Configuration, Session
-from edgeattn.runtimes.buckets import AXIS, BucketedSession
-from edgeattn.runtimes.graphs import check_graph, named_axes
+from edgeattn.runtimes.buckets import BucketedSession, bucketed_axes
+from edgeattn.runtimes.graphs import check_graph, tensor_dims
 from edgeattn.store import sha256_file, write_json
-from edgeattn.validation import Part
+from edgeattn.validation import Count, Part
 from edgeattn.versions import UNKNOWN, installed_version
 
 LOG = logging.getLogger("edgeattn")
@@ -33,7 +33,7 @@ ENGINE = "engine.json"
 
 
 class Bucket(Part):
-    """A copy of the graph with a fixed sequence length."""
+    """A copy of the graph with a fixed length."""
 
     length: Count
     graph: GraphName
@@ -139,7 +139,7 @@ class GraphRuntime(ABC, Generic[E]):
                 domains={operator.partition("::")[0] for operator in self.operators},
                 inputs=manifest.inputs,
                 outputs=manifest.outputs,
-                length=length,
+                sizes={manifest.length_axis: length} if manifest.length_axis and length else {},
             )
 
     def load(self, root: Path, engine: Path, threads: int | None = None) -> Session:
@@ -172,7 +172,8 @@ class GraphRuntime(ABC, Generic[E]):
         if not settings.buckets:
             return session
         fixed = {bucket.length: opened(bucket.graph) for bucket in settings.buckets}
-        return BucketedSession(session, fixed, named_axes(root / settings.graph, AXIS))
+        graphs = (root / settings.graph, root / settings.buckets[0].graph)
+        return BucketedSession(session, fixed, bucketed_axes(*map(tensor_dims, graphs)))
 
     def _read(self, folder: Path) -> E:
         return read_json(folder / ENGINE, self.settings, newest=1)

@@ -30,12 +30,12 @@ def check_graph(
     domains: Collection[str],
     inputs: Sequence[TensorSpec],
     outputs: Sequence[TensorSpec],
-    length: int | None = None,
+    sizes: Mapping[str, int] | None = None,
 ) -> None:
     """Raise BundleError for a graph that is broken, reaches outside the bundle, or is not what the manifest says.
 
     path: a file directly in the bundle's root, as are its weights. files: the manifest's. domains: of the operators
-    that the runtime has beside ONNX's own. length: the tokens of a graph with a fixed length.
+    that the runtime has beside ONNX's own. sizes: axis -> its size, of a graph with a fixed one.
     """
     model = read_onnx(path)
 
@@ -60,15 +60,15 @@ def check_graph(
         raise refuse(f"has the input {min(more)!r}, which bundle.json does not list", COPY_AGAIN)
     for which, specs, found in (("input", inputs, given), ("output", outputs, made)):
         for spec in specs:
-            if fault := _value_fault(spec, found.get(spec.name), length):
+            if fault := _value_fault(spec, found.get(spec.name), sizes or {}):
                 raise refuse(f"{which} {spec.name!r} {fault}", COPY_AGAIN)
 
 
-def named_axes(path: Path, name: str) -> dict[str, int]:
-    """The index of the axis called `name`, for each input and output of the graph that has one."""
+def tensor_dims(path: Path) -> dict[str, list[Any]]:
+    """The dimensions, sizes or names, of each input and output of the graph that states them."""
     graph = read_onnx(path)["graph"][0]
     values = [*_values(graph, "input"), *_values(graph, "output")]
-    return {tensor: dims.index(name) for tensor, (_, dims) in values if dims and name in dims}
+    return {tensor: dims for tensor, (_, dims) in values if dims is not None}
 
 
 def output_names(path: Path) -> list[str]:
@@ -104,7 +104,9 @@ def _values(graph: Message, which: str) -> list[tuple[str, tuple[str | None, lis
     return found
 
 
-def _value_fault(spec: TensorSpec, found: tuple[str | None, list[Any] | None] | None, length: int | None) -> str | None:
+def _value_fault(
+    spec: TensorSpec, found: tuple[str | None, list[Any] | None] | None, fixed: Mapping[str, int]
+) -> str | None:
     """How an input or output of the graph differs from the manifest."""
     if found is None:
         return "of bundle.json is not in the graph"
@@ -113,7 +115,7 @@ def _value_fault(spec: TensorSpec, found: tuple[str | None, list[Any] | None] | 
         return f"is {dtype or 'of another type'}; bundle.json says {spec.dtype}"
     if dims is None:
         return None
-    sizes = [length if dim == "sequence" else dim for dim in spec.dims]
+    sizes = [fixed.get(dim, dim) if isinstance(dim, str) else dim for dim in spec.dims]
     # A name in the graph stands for any size.
     if len(dims) != len(sizes) or any(isinstance(a, int) and a != b for a, b in zip(dims, sizes, strict=False)):
         return f"has the shape {dims}; bundle.json says {list(spec.dims)}"

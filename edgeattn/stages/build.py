@@ -6,10 +6,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from edgeattn.bundle import TensorSpec
 from edgeattn.runtimes import RUNTIMES
 from edgeattn.stage import Job
 from edgeattn.stages.evidence import bench_lengths, load, task_spec
+from edgeattn.stages.export import exported_interface
 from edgeattn.stages.target import methods_of
 from edgeattn.target import supported
 
@@ -25,12 +25,12 @@ def build(job: Job) -> dict[str, Any]:
     facts = job.facts("export")
     runtime = supported(device).name
     methods = methods_of(recipe, device)
-    inputs = tuple(TensorSpec.model_validate_json(text) for text in facts["inputs"])
+    interface = exported_interface(facts)
     evaluation = load(graphs / "eval.npz")
     task = task_spec(recipe, evaluation)
-    lengths = bench_lengths(recipe, sequence=facts["sequence"], limit=facts["max_length"])
+    lengths = bench_lengths(recipe, interface)
     longest, batch_size = max(lengths) if lengths else None, recipe.bench.batch_size
-    feeds = bench_feeds(inputs, evaluation, length=longest, batch_size=batch_size, count=4)
+    feeds = bench_feeds(interface, evaluation, length=longest, batch_size=batch_size, count=4)
     work = job.work / "candidates"
     shutil.rmtree(work, ignore_errors=True)  # of a run that was killed
     why: dict[str, Any] = {}
@@ -54,17 +54,17 @@ def build(job: Job) -> dict[str, Any]:
                 label = f"{name}, {configuration.name}" if number else name
                 candidates.append(Candidate(label, method.name, folder, engine, size))
         chosen, why[side] = choose(
-            candidates, runtime=runtime, inputs=inputs, evaluation=evaluation, task=task, feeds=feeds,
+            candidates, runtime=runtime, interface=interface, evaluation=evaluation, task=task, feeds=feeds,
             prefer=recipe.quantize.prefer, what=side,
         )  # fmt: skip
         why[side]["method"] = chosen.method
         _move(chosen.root, out)
         _move(chosen.folder, out / "engine" / side)
-        if recipe.export.buckets:
+        if recipe.export.buckets and interface.length_axis:
             graph = out / ("model.onnx" if side == "efficient" else "dense.onnx")
             buckets = {length: f"{graph.stem}-{length}.onnx" for length in recipe.export.buckets}
             for length, name in buckets.items():
-                fix_length(graph, out / name, length)
+                fix_length(graph, out / name, interface.length_axis, length)
             RUNTIMES[runtime].add_buckets(out / "engine" / side, buckets)
     why["measured_at"] = {"length": longest, "batch_size": batch_size}
     shutil.rmtree(work)

@@ -1,21 +1,32 @@
-"""The metrics, lengths and arrays by which a bundle is measured and accepted."""
+"""The metrics, lengths and arrays by which a bundle is measured and accepted.
+
+A bundle has two files of arrays, each [S, ...] with one row per sample, padded at the end of each axis:
+
+- samples.npz, a few golden samples: `input.<name>`, and the whole outputs of both models, `student.<output>` and
+  `teacher.<output>`.
+- eval.npz, all held-out samples: `input.<name>`; `reference.<name>`, what the metrics need of the teacher's outputs
+  (see `edgeattn.metrics.keep`); and what the data says of them: `label.classes` (whole numbers), `label.pairs` ([P, 2]
+  rows of samples that are compared) and `label.scores` ([P] their similarity).
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgeattn.bundle import BenchSpec, TaskSpec
-from edgeattn.metrics import METRICS, NEEDS, score
+from edgeattn.bundle import BenchSpec, Interface, TaskSpec
+from edgeattn.metrics import allowed, kept_arrays, score
 from edgeattn.recipe.schema import Recipe
 
 if TYPE_CHECKING:  # torch and transformers are imported by the stages that run, not by a run from the store
-    from edgeattn.tasks import Task
+    from edgeattn.tasks import Samples, Task
 
 GOLDEN_SAMPLES = 8
+_GOLDEN_BYTES = 2**26  # of one model's outputs: a language model's logits are megabytes a sample
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -24,55 +35,58 @@ def load(path: Path) -> dict[str, Any]:
         return dict(arrays)
 
 
-def save(path: Path, arrays: dict[str, Any]) -> None:
+def save(path: Path, arrays: Mapping[str, Any]) -> None:
     """Writes arrays as npz."""
     np.savez_compressed(path, **arrays)
 
 
-def save_evidence(task: Task, evaluation: dict[str, Any], outputs: dict[str, Any], out: Path) -> None:
-    """samples.npz: golden inputs with both models' outputs. eval.npz: all held-out inputs, what they are scored
-    against, and the teacher's outputs."""
+def golden(task: Task, evaluation: Samples, models: Mapping[str, Any]) -> dict[str, Any]:
+    """The arrays of samples.npz; models: "student" and "teacher", exportable. At most _GOLDEN_BYTES of outputs each."""
+    first = {name: evaluation[name][:1] for name in task.inputs}
+    one = sum(array.nbytes for array in task.run(models["student"], first).values())
+    count = max(1, min(GOLDEN_SAMPLES, _GOLDEN_BYTES // one))
+    samples = {name: evaluation[name][:count] for name in task.inputs}
+    arrays = {f"input.{name}": array for name, array in samples.items()}
+    for who, model in models.items():
+        arrays |= {f"{who}.{name}": array for name, array in task.run(model, samples).items()}
+    return arrays
+
+
+def evidence(task: Task, evaluation: Samples, teacher: Samples) -> dict[str, Any]:
+    """The arrays of eval.npz; teacher: what is kept of its outputs."""
     inputs = {f"input.{name}": evaluation[name] for name in task.inputs}
-    extra = {name: x for name, x in evaluation.items() if name not in task.inputs}
-    golden = {name: x[:GOLDEN_SAMPLES] for name, x in inputs.items()}
-    answers = {f"{who}.{task.output}": x[:GOLDEN_SAMPLES] for who, x in outputs.items()}
-    save(out / "samples.npz", {**golden, **answers})
-    save(out / "eval.npz", {**inputs, **extra, f"teacher.{task.output}": outputs["teacher"]})
+    labels = {name: array for name, array in evaluation.items() if name not in task.inputs}
+    reference = {kept.reference: teacher[kept.name] for kept in kept_arrays(task.kind)}
+    return {**inputs, **labels, **reference}
 
 
-def scores(
-    task: Task, output: np.ndarray[Any, Any], teacher: np.ndarray[Any, Any], evaluation: dict[str, Any]
-) -> dict[str, float]:
-    """The task's metrics of one output beside the teacher's, on the held-out samples."""
-    values = score(task.kind, {task.output: output}, {**evaluation, f"teacher.{task.output}": teacher})
+def scores(task: Task, kept: Samples, arrays: Mapping[str, Any]) -> dict[str, float]:
+    """The task's metrics of what is kept of a model's outputs, against the arrays of `evidence`."""
+    values = score(task.kind, kept, arrays)
     return {name: value for name, value in values.items() if math.isfinite(value)}
 
 
-def bench_lengths(recipe: Recipe, *, sequence: bool, limit: int | None) -> tuple[int, ...] | None:
-    """The lengths to time: the recipe's; without them, for a model with a sequence, 128 tokens and its longest.
-
-    limit: the most tokens that the model takes, None where it has no limit.
-    """
+def bench_lengths(recipe: Recipe, interface: Interface) -> tuple[int, ...] | None:
+    """The lengths to time: the recipe's; without them, 128 and the model's longest. None without a length axis."""
     lengths = recipe.bench.lengths
-    if lengths is None and sequence:
-        lengths = tuple(sorted({min(128, limit or 128), limit or 512}))
+    if lengths is None and interface.length_axis:
+        longest = interface.axes[interface.length_axis].longest
+        lengths = tuple(sorted({min(128, longest or 128), longest or 512}))
     return lengths
 
 
-def bench_spec(recipe: Recipe, *, sequence: bool, limit: int | None) -> BenchSpec:
+def bench_spec(recipe: Recipe, interface: Interface) -> BenchSpec:
     """What is timed; see `bench_lengths`."""
-    lengths = bench_lengths(recipe, sequence=sequence, limit=limit)
+    lengths = bench_lengths(recipe, interface)
     return BenchSpec(lengths=lengths, batch_size=recipe.bench.batch_size, pairs=recipe.bench.pairs)
 
 
-def task_spec(recipe: Recipe, evaluation: dict[str, Any]) -> TaskSpec:
-    """The task's metrics that the held-out data allows, and the accuracy floor."""
-    metrics = tuple(
-        metric for metric in METRICS[recipe.task.kind] if metric.name not in NEEDS or NEEDS[metric.name] in evaluation
-    )
+def task_spec(recipe: Recipe, arrays: Mapping[str, Any]) -> TaskSpec:
+    """The task's metrics that the arrays of eval.npz allow, and the accuracy floor."""
+    metrics = tuple(metric.name for metric in allowed(recipe.task.kind, arrays))
     return TaskSpec(
         kind=recipe.task.kind,
         metrics=metrics,
-        accept_metric=recipe.accept.metric or metrics[0].name,
+        accept_metric=recipe.accept.metric or metrics[0],
         accept_of_teacher=recipe.accept.of_teacher,
     )

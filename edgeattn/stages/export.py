@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from edgeattn.bundle import TensorSpec
+from edgeattn.bundle import Interface, TensorSpec
 from edgeattn.runtimes import RUNTIMES
 from edgeattn.stage import Job
-from edgeattn.stages.evidence import load, save_evidence, scores
+from edgeattn.stages.evidence import evidence, golden, load, scores
+from edgeattn.stages.evidence import save as save_arrays
 from edgeattn.stages.learn import make_task, positions
 from edgeattn.stages.target import opset_of
 from edgeattn.store import write_json
@@ -32,7 +32,6 @@ def export(job: Job) -> dict[str, Any]:
     from edgeattn.export.onnx import export as to_onnx
     from edgeattn.export.onnx import save
     from edgeattn.export.rewrite import rewrite
-    from edgeattn.models.positions import token_limit
     from edgeattn.models.student import load_student
     from edgeattn.models.teacher import load_teacher
 
@@ -43,10 +42,13 @@ def export(job: Job) -> dict[str, Any]:
     opset = opset_of(recipe, device)
     efficient = load_student(job.path("distill"), task.auto_model, example)
     dense = load_teacher(teacher, task, extend_positions=positions(recipe))
-    models = {"student": efficient, "teacher": dense}
-    outputs = {who: task.run(task.exportable(model), evaluation) for who, model in models.items()}
+    models = {"student": task.exportable(efficient), "teacher": task.exportable(dense)}
+    samples = golden(task, evaluation, models)
+    arrays = evidence(task, evaluation, task.kept(models["teacher"], evaluation))
+    values = scores(task, task.kept(models["student"], evaluation), arrays)
     convert(dense, (), example)
-    limit = token_limit(dense)
+    interface = interface_of(task, evaluation, samples, task.longest(dense))
+    limits = {name: (1, axis.longest) for name, axis in interface.axes.items()}
     fusible = {"efficient": frozenset().union(*(variant.operators for variant in variants(efficient)))}
     fusible["dense"] = frozenset({FUSED})
     if len(variants(efficient)) < len(find_layers(efficient, example)):  # its other layers are dense
@@ -57,12 +59,12 @@ def export(job: Job) -> dict[str, Any]:
         for side, model in (("efficient", efficient), ("dense", dense))
         for name, operators in forms_of(side, fusible[side] & known)
     }
-    facts: dict[str, Any] = {"opset": opset, "graphs": {}, "max_length": limit, "sequence": task.has_sequence}
+    facts: dict[str, Any] = {"opset": opset, "graphs": {}, "interface": interface.model_dump(mode="json")}
     for done, (name, (model, operators)) in enumerate(forms.items()):
         job.progress.update(done, len(forms), graph=name)
         graph, manifest = to_onnx(
             task.exportable(model), example, task.dynamic_dims(),
-            opset=opset, max_length=limit, operators=operators,
+            opset=opset, limits=limits, operators=operators,
         )  # fmt: skip
         fired = rewrite(graph)
         save(graph, out / f"{name}.onnx")
@@ -72,9 +74,9 @@ def export(job: Job) -> dict[str, Any]:
     efficient.config.save_pretrained(out)
     for file in task.processor_files(teacher):
         shutil.copyfile(file, out / file.name)
-    save_evidence(task, evaluation, outputs, out)
-    facts["scores"] = scores(task, outputs["student"], outputs["teacher"], evaluation)
-    facts["inputs"], facts["outputs"] = _tensors(task, evaluation, outputs["student"])
+    save_arrays(out / "samples.npz", samples)
+    save_arrays(out / "eval.npz", arrays)
+    facts["scores"] = values
     nodes = facts["graphs"]["efficient"]["nodes"]
     return {**facts, "note": f"opset {opset}, {nodes} nodes"}
 
@@ -89,13 +91,28 @@ def forms_of(side: str, operators: frozenset[str]) -> Iterator[tuple[str, frozen
             yield f"{side}-fused-{operator.rpartition(':')[2]}", frozenset({operator})
 
 
-def _tensors(task: Task, evaluation: dict[str, Any], output: np.ndarray[Any, Any]) -> tuple[list[str], list[str]]:
-    dims = task.dynamic_dims()
-    inputs = []
-    for name in task.inputs:
-        shape = evaluation[name].shape
-        named = tuple(dims[name].get(axis, size) for axis, size in enumerate(shape))
-        spec = {"name": name, "dtype": str(evaluation[name].dtype), "dims": named}
-        inputs.append(TensorSpec.model_validate(spec).model_dump_json())
-    result = TensorSpec(name=task.output, dtype="float32", dims=("batch", *output.shape[1:]))
-    return inputs, [result.model_dump_json()]
+def interface_of(task: Task, samples: Mapping[str, Any], golden: Mapping[str, Any], longest: int | None) -> Interface:
+    """The inputs and outputs of the task's graphs, with the sizes that samples and golden outputs have.
+
+    longest: that the model takes along the length axis.
+    """
+
+    def spec(name: str, dims: tuple[str | None, ...], array: Any) -> TensorSpec:
+        named = tuple(dim or size for dim, size in zip(dims, array.shape, strict=True))
+        return TensorSpec.model_validate({"name": name, "dtype": str(array.dtype), "dims": named})
+
+    axes = {
+        name: axis.model_copy(update={"longest": longest}) if name == task.length_axis else axis
+        for name, axis in task.axes.items()
+    }
+    return Interface(
+        inputs=tuple(spec(name, dims, samples[name]) for name, dims in task.inputs.items()),
+        outputs=tuple(spec(name, dims, golden[f"student.{name}"]) for name, dims in task.outputs.items()),
+        axes=axes,
+        length_axis=task.length_axis,
+    )
+
+
+def exported_interface(facts: Mapping[str, Any]) -> Interface:
+    """The inputs and outputs that the stage's facts name."""
+    return Interface.model_validate_json(json.dumps(facts["interface"]))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from edgeattn.data.digest import source_digest
 from edgeattn.recipe.schema import NewViT, Recipe
 from edgeattn.stage import Job
-from edgeattn.stages.evidence import load, save, scores
+from edgeattn.stages.evidence import evidence, load, save, scores
 from edgeattn.store import copy_folder, sha256_file
 
 if TYPE_CHECKING:  # torch and transformers are imported by the stages that run, not by a run from the store
@@ -78,12 +78,12 @@ def data(job: Job) -> dict[str, Any]:
     train = task.encode(learn, held_out=False, max_length=longest)
     evaluation = task.encode(held_out, held_out=True)
     shared = task.overlap(train, evaluation)
-    count = len(evaluation[task.inputs[0]])
+    count = task.count(evaluation)
     if shared:
         LOG.warning("%d of %d held-out samples are in the training data too", shared, count)
     save(out / "train.npz", train)
     save(out / "eval.npz", evaluation)
-    learned = len(train[task.inputs[0]])
+    learned = task.count(train)
     note = f"{learned} samples to learn from, {count} held out"
     return {"train": learned, "eval": count, "shared": shared, "note": note}
 
@@ -103,10 +103,10 @@ def student(job: Job) -> dict[str, Any]:
     check_output(model, task, next(task.batches(evaluation, 32))[1], teacher)
     layers = len(find_layers(model, example))
     plan = make_plan(recipe.attention, recipe.reduce, layers)
-    dense = task.run(task.exportable(model), evaluation)
+    dense = task.kept(task.exportable(model), evaluation)
     convert(model, plan, example)
     save_student(model, plan, job.out)
-    values = scores(task, task.run(task.exportable(model), evaluation), dense, evaluation)
+    values = scores(task, task.kept(task.exportable(model), evaluation), evidence(task, evaluation, dense))
     swapped = [choice.document() for choice in plan]
     merging = sum(choice["variant"] in REDUCERS for choice in swapped)
     new = sum(choice["variant"] != "dense" for choice in swapped) - merging

@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from edgeattn.bundle import Bundle, EngineRef, Manifest, TensorSpec, write
+from edgeattn.bundle import Bundle, EngineRef, Manifest, write
 from edgeattn.errors import VerificationError
 from edgeattn.manifest import PlanEntry
 from edgeattn.models.files import weight_files, weights_digest
@@ -16,6 +16,7 @@ from edgeattn.quantize import METHODS
 from edgeattn.recipe import to_document
 from edgeattn.stage import Job, versions
 from edgeattn.stages.evidence import bench_spec, load, task_spec
+from edgeattn.stages.export import exported_interface
 from edgeattn.store import copy_folder, sha256_file, write_json
 
 # The packages whose versions a bundle names.
@@ -32,6 +33,7 @@ def assemble(job: Job) -> dict[str, Any]:
     copy_folder(engines, out)
     facts, choice = job.facts("export"), job.facts("build")["choice"]
     runtime = job.facts("build")["runtime"]
+    interface = exported_interface(facts)
     references = {
         side: EngineRef(
             runtime=runtime,
@@ -49,10 +51,9 @@ def assemble(job: Job) -> dict[str, Any]:
         recipe=to_document(recipe),
         plan=tuple(PlanEntry.model_validate(entry) for entry in job.facts("convert")["plan"]),
         target=job.device.model_dump(mode="json"),
-        inputs=tuple(TensorSpec.model_validate_json(text) for text in facts["inputs"]),
-        outputs=tuple(TensorSpec.model_validate_json(text) for text in facts["outputs"]),
+        **dict(interface),
         task=task_spec(recipe, load(graphs / "eval.npz")),
-        bench=bench_spec(recipe, sequence=facts["sequence"], limit=facts["max_length"]),
+        bench=bench_spec(recipe, interface),
         engines=references,
         provenance={
             "teacher": weights_digest(weight_files(job.path("teacher"))),

@@ -177,11 +177,11 @@ def test_a_graph_that_onnx_runtime_cannot_load(tiny: Path, capsys: pytest.Captur
         ("samples", "input.attention_mask", lambda x: x[:, 1:], "'attention_mask' are int64 of shape [4, 11]"),
         ("samples", "input.attention_mask", lambda x: x[1:], "empty or differ in number"),
         ("samples", "input.attention_mask", None, "lack the graph's input 'attention_mask'"),
-        ("eval", "pairs", None, "eval.npz: cannot be scored: KeyError: 'pairs'"),
-        ("eval", "pairs", lambda x: x + 10**6, "eval.npz: cannot be scored: IndexError"),
-        ("eval", "pairs", lambda x: x[:, :1], "eval.npz: cannot be scored: ValueError"),
-        ("eval", "gold", lambda x: x[1:], "eval.npz: cannot be scored: ValueError"),
-        ("eval", "teacher.sentence_embedding", None, "is scored on 'sentence_embedding', which is missing"),
+        ("eval", "label.pairs", None, "eval.npz: lacks 'label.pairs', which spearman needs"),
+        ("eval", "label.pairs", lambda x: x + 10**6, "eval.npz: cannot be scored: IndexError"),
+        ("eval", "label.pairs", lambda x: x[:, :1], "eval.npz: cannot be scored: ValueError"),
+        ("eval", "label.scores", lambda x: x[1:], "eval.npz: cannot be scored: ValueError"),
+        ("eval", "reference.sentence_embedding", None, "lacks 'reference.sentence_embedding', which teacher_cosine"),
     ],
 )  # fmt: skip
 def test_wrong_arrays(
@@ -246,12 +246,20 @@ def test_a_wrong_engine(tiny: Path, refused: Callable[[str], None], change: dict
         ("task", {"accept_of_teacher": 1.5}, "task.accept_of_teacher: Input should be less than or equal to 1"),
         ("task", {"accept_metric": "bleu"}, "task: accept_metric 'bleu' is not among its metrics"),
         ("task", {"kind": "chess"}, "task: unknown kind 'chess'; use one of: text-embedding, image-classification"),
-        ("task", {"metrics": [{"name": "spearman", "higher_is_better": False}]}, "task: 'spearman' is not a metric of"),
+        ("task", {"metrics": ["accuracy"]}, "task: 'accuracy' is not a metric of text-embedding"),
+        ("task", {"metrics": [{"name": "spearman"}]}, "task.metrics.0: Input should be a valid string"),
         ("task", {"metrics": []}, "task.metrics: "),
         (None, {"engines": {}}, "engines: []; a bundle has the engine 'efficient'"),
         (None, {"name": "../x"}, "name: String should match pattern"),
         (None, {"created_utc": "yesterday"}, "created_utc: String should match pattern"),
         (None, {"inputs": []}, "inputs: "),
+        (None, {"axes": {}}, "'input_ids' has the axis 'sequence', which is not among the axes"),
+        (None, {"length_axis": "width"}, "length_axis: no input has the axis 'width'"),
+        (None, {"length_axis": None}, "bench.lengths: there is no length_axis that they are along"),
+        ("axes", {"sequence": {"unit": "tokens", "mask": "m"}}, "the mask of 'sequence' is 'm', which is not an input"),
+        ("axes", {"sequence": {"unit": "\x1b[2J"}}, "axes.sequence.unit: String should match pattern"),
+        ("axes", {"sequence": {"unit": "tokens", "longest": 8}}, "bench.lengths: 16 is more than the 8 of the axis"),
+        ("axes", {"width": {"unit": "pixels"}}, "axes: no input or output has the axis 'width'"),
         (None, {"plan": [{"layer": "x", "variant": "hedgehog", "options": {}}]}, "plan.0.layer: Input should be"),
     ],
 )  # fmt: skip
@@ -269,6 +277,7 @@ def test_a_wrong_manifest(
         ({"dtype": "int32"}, "input 'input_ids' is int64; bundle.json says int32"),
         ({"dims": ["batch", "batch"]}, "inputs.0.dims: ['batch', 'batch'] has one name for two dimensions"),
         ({"dims": ["rows", "sequence"]}, "the first dimensions of inputs and outputs differ"),
+        ({"dims": ["batch", "width"]}, "'input_ids' has the axis 'width', which is not among the axes"),
         ({"dims": ["batch", 0]}, "inputs.0.dims.1."),
         ({"dims": ["batch"]}, "has the shape ['batch', 'sequence']; bundle.json says ['batch']"),
         ({"name": "attention_mask"}, "two inputs or outputs have the same name"),
@@ -277,6 +286,11 @@ def test_a_wrong_manifest(
 def test_wrong_inputs(tiny: Path, refused: Callable[[str], None], change: dict[str, Any], said: str) -> None:
     edit(tiny / "bundle.json", lambda document: document["inputs"][0].update(change))
     refused(said)
+
+
+def test_a_bundle_from_before_there_were_axes(tiny: Path, refused: Callable[[str], None]) -> None:
+    edit(tiny / "bundle.json", lambda document: document.pop("axes"))
+    refused("axes: missing; an edgeattn that did not know axes yet compiled this bundle")
 
 
 @pytest.mark.parametrize(

@@ -18,9 +18,7 @@ def test_a_sound_bundle_passes_with_the_numbers_that_say_so(tiny):
     assert drift["student"]["max_abs"] < 1e-5
     assert drift["teacher"]["max_abs"] > drift["student"]["max_abs"]
     evaluation = tiny.arrays("eval")
-    teacher = metrics.score(
-        "text-embedding", {"sentence_embedding": evaluation["teacher.sentence_embedding"]}, evaluation
-    )
+    teacher = metrics.score("text-embedding", metrics.references(evaluation), evaluation)
     spearman = document["metrics"]["spearman"]
     assert spearman["teacher"] == pytest.approx(teacher["spearman"])
     assert spearman["floor"] == pytest.approx(0.95 * teacher["spearman"])

@@ -16,7 +16,7 @@ QUICK = {"rounds": 3, "block_s": 0.02}
 
 def feeds(bundle, *lengths):
     return {
-        length: bench_feeds(bundle.manifest.inputs, bundle.arrays("eval"), length=length, batch_size=1, count=2)
+        length: bench_feeds(bundle.manifest, bundle.arrays("eval"), length=length, batch_size=1, count=2)
         for length in lengths
     }
 

@@ -77,7 +77,7 @@ def test_all_pairs_start_a_process_per_contestant_and_no_other(tiny, hasty, monk
 def test_any_number_of_named_engines_take_turns(tiny, hasty):
     efficient = contestant(tiny, "efficient", 1)
     engines = {"old": efficient, "new": efficient, "dense": contestant(tiny, "dense", 1)}
-    feeds = bench_feeds(tiny.manifest.inputs, tiny.arrays("eval"), length=512, batch_size=1, count=2)
+    feeds = bench_feeds(tiny.manifest, tiny.arrays("eval"), length=512, batch_size=1, count=2)
     document = session.run(engines, [Case(512, 1, feeds)], reference="old", pairs=2, unit="tokens", protocol=hasty)
     (cell,) = document["cells"]
     assert list(cell["contestants"]) == ["old", "new", "dense"]
@@ -120,10 +120,10 @@ def test_the_timing_of_a_wrong_engine_is_refused(tmp_path, hasty, efficient, mes
     assert raised.value.where == "efficient engine"
 
 
-def test_lengths_of_a_model_without_a_sequence(tiny, hasty):
+def test_lengths_of_a_model_whose_inputs_have_one_size(tiny, hasty):
     fixed = tuple(spec.model_copy(update={"dims": ("batch", 12)}) for spec in tiny.manifest.inputs)
-    tiny.manifest = tiny.manifest.model_copy(update={"inputs": fixed})
-    with pytest.raises(InputError, match="the model has no sequence input"):
+    tiny.manifest = tiny.manifest.model_copy(update={"inputs": fixed, "axes": {}, "length_axis": None})
+    with pytest.raises(InputError, match="the inputs of the model have one size"):
         bench([tiny], lengths=[8], protocol=hasty)
 
 
@@ -141,7 +141,7 @@ def test_a_missing_side_is_said(tiny, hasty):
 
 def test_quick_compare_gives_a_latency_a_round_for_each(tiny):
     engines = {side: engine_of(tiny, side) for side in ("dense", "efficient")}
-    feeds = bench_feeds(tiny.manifest.inputs, tiny.arrays("eval"), length=256, batch_size=1, count=2)
+    feeds = bench_feeds(tiny.manifest, tiny.arrays("eval"), length=256, batch_size=1, count=2)
     timed = quick_compare(engines, feeds, rounds=3, block_s=0.01, warm_s=0.01)
     assert list(timed) == ["dense", "efficient"]
     assert [len(latencies) for latencies in timed.values()] == [3, 3]

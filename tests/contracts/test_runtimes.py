@@ -127,7 +127,7 @@ def test_inputs_may_have_any_layout_and_be_read_only(name, root):
 @pytest.mark.parametrize("length", [1, 4, 5, 8, 9, 12])
 def test_buckets_give_the_outputs_of_the_graph_for_any_length(name, root, length):
     for fixed in (4, 8):
-        fix_length(root / "model.onnx", root / f"model-{fixed}.onnx", fixed)
+        fix_length(root / "model.onnx", root / f"model-{fixed}.onnx", "sequence", fixed)
     RUNTIMES[name].add_buckets(root / "engine", {8: "model-8.onnx", 4: "model-4.onnx"})
     session = RUNTIMES[name].load(root, root / "engine")
     assert session.describe()["buckets"] == [4, 8]

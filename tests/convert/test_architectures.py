@@ -125,7 +125,7 @@ def test_onnx_runtime_computes_the_same(name, tmp_path):
     dims = {key: CASES[name].dims.get(key, {0: "batch"}) for key in feeds}
     short, long = (16, 512) if name == "wav2vec2" else (1, 32)  # its convolutions need 16 samples
     two = {key: x[:2] for key, x in feeds.items()}
-    graph, _ = export(model, two, dims, opset=PREFERRED_OPSET, min_length=short, max_length=long)
+    graph, _ = export(model, two, dims, opset=PREFERRED_OPSET, limits={"sequence": (short, long)})
     save(graph, tmp_path / "model.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
     assert {node.name for node in session.get_inputs()} == feeds.keys()

@@ -102,7 +102,7 @@ def test_onnx_runtime_computes_the_same(name, variants, tmp_path):
     convert(model, tuple(Choice(i, each, CASES[name, each][1]) for i, each in enumerate(variants)), feeds)
     sequence = {0: "batch", 1: "sequence"} if name == "t5" else {0: "batch"}
     dims, two = dict.fromkeys(feeds, sequence), {key: x[:2] for key, x in feeds.items()}
-    graph, _ = export(model, two, dims, opset=PREFERRED_OPSET, max_length=64)
+    graph, _ = export(model, two, dims, opset=PREFERRED_OPSET, limits={"sequence": (1, 64)})
     save(graph, tmp_path / "model.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
     for other in (feeds, tiny_models.feeds(name, (37, 7), seed=2)):

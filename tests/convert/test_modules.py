@@ -245,7 +245,7 @@ def test_a_plain_student_comes_back_from_disk_and_runs_in_onnx_runtime(causal, t
         feeds,
         {name: {0: "batch", 1: "sequence"} for name in feeds},
         opset=PREFERRED_OPSET,
-        max_length=64,
+        limits={"sequence": (1, 64)},
     )
     save(graph, tmp_path / "model.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])

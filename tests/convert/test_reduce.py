@@ -253,7 +253,7 @@ def test_one_graph_serves_every_length(tmp_path):
     plan = (Choice(1, "sliding_window", {"window": 4, "global_tokens": 1}), Choice(2, "hedgehog", {"feature_dim": 4}))
     convert(model, (*plan, *merging(0)), feeds)
     whole = task.exportable(model).eval()
-    graph, _ = export(whole, feeds, task.dynamic_dims(), opset=17, max_length=32)
+    graph, _ = export(whole, feeds, task.dynamic_dims(), opset=17, limits={"sequence": (1, 32)})
     rewrite(graph)
     save(graph, tmp_path / "model.onnx")
     nodes = onnx.load(tmp_path / "model.onnx", load_external_data=False).graph.node
@@ -277,7 +277,7 @@ def test_other_architectures_export_too(name, tmp_path):
     model, feeds = tiny_models.make(name, layers=2)
     convert(model, merging(0), feeds)
     whole = task.exportable(model).eval()
-    graph, _ = export(whole, feeds, task.dynamic_dims(), opset=PREFERRED_OPSET, max_length=32 if text else None)
+    graph, _ = export(whole, feeds, task.dynamic_dims(), opset=PREFERRED_OPSET, limits={"sequence": (1, 32)})
     save(graph, tmp_path / "model.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
     for lengths in ((24, 9, 1), (13,)):

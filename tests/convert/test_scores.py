@@ -80,7 +80,7 @@ def test_onnx_runtime_computes_a_sink(tmp_path):
     find_layers(model, feeds)
     two = {key: x[:2] for key, x in feeds.items()}
     dims = {key: {0: "batch", 1: "sequence"} for key in feeds}
-    graph, _ = export(model, two, dims, opset=PREFERRED_OPSET, max_length=64)
+    graph, _ = export(model, two, dims, opset=PREFERRED_OPSET, limits={"sequence": (1, 64)})
     save(graph, tmp_path / "model.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
     other = tiny_models.feeds("llama", (7, 5, 9, 2), seed=3)

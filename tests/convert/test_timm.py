@@ -63,7 +63,7 @@ def test_a_converted_one_trains_comes_back_and_runs_in_onnx_runtime(tmp_path):
     again = load_student(tmp_path, make, feeds)
     with torch.no_grad():
         assert torch.equal(again(**feeds), expected)
-    graph, _ = export(again, feeds, {"x": {0: "batch"}}, opset=PREFERRED_OPSET, max_length=None)
+    graph, _ = export(again, feeds, {"x": {0: "batch"}}, opset=PREFERRED_OPSET)
     save(graph, tmp_path / "model.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
     for batch in (2, 3):

@@ -9,6 +9,7 @@ import torch
 from transformers import Trainer, TrainingArguments
 
 from edgeattn.distill.batching import Unpadded, collate
+from edgeattn.distill.train import GroupingTrainer
 
 
 @pytest.fixture
@@ -35,19 +36,19 @@ def test_a_batch_is_padded_to_its_longest():
 
 def test_images_pass_as_they_are(tmp_path):
     samples = tiny_models.images(5)
-    data = Unpadded(samples, tiny_models.image_task(tmp_path), extra=("label",))
+    data = Unpadded(samples, tiny_models.image_task(tmp_path), extra=("label.classes",))
     batch = collate([data[row] for row in range(5)])
     np.testing.assert_array_equal(batch["pixel_values"].numpy(), samples["pixel_values"])
-    assert batch["label"].tolist() == samples["label"].tolist()
+    assert batch["label.classes"].tolist() == samples["label.classes"].tolist()
     assert sorted(Unpadded(samples, tiny_models.image_task(tmp_path))[0]) == ["pixel_values"]
 
 
-def padding_share(data, task, tmp_path, strategy):
+def padding_share(data, tmp_path, kind):
     arguments = TrainingArguments(
-        output_dir=str(tmp_path), per_device_train_batch_size=8, train_sampling_strategy=strategy, use_cpu=True,
-        report_to="none", remove_unused_columns=False, dataloader_pin_memory=False,
+        output_dir=str(tmp_path), per_device_train_batch_size=8, use_cpu=True, report_to="none",
+        remove_unused_columns=False, dataloader_pin_memory=False,
     )  # fmt: skip
-    trainer = Trainer(torch.nn.Linear(1, 1), arguments, train_dataset=data, data_collator=collate)
+    trainer = kind(torch.nn.Linear(1, 1), arguments, train_dataset=data, data_collator=collate)
     masks = [batch["attention_mask"] for batch in trainer.get_train_dataloader()]
     assert sum(int(mask.sum()) for mask in masks) == sum(len(data[row]["input_ids"]) for row in range(len(data)))
     return 1 - sum(int(mask.sum()) for mask in masks) / sum(mask.numel() for mask in masks)
@@ -56,6 +57,6 @@ def padding_share(data, task, tmp_path, strategy):
 def test_grouping_by_length_pads_little(samples, tmp_path):
     task, encoded = samples
     data = Unpadded(encoded, task)
-    grouped, mixed = (padding_share(data, task, tmp_path, s) for s in ("group_by_length", "random"))
+    grouped, mixed = (padding_share(data, tmp_path, kind) for kind in (GroupingTrainer, Trainer))
     assert grouped < 0.15
     assert grouped < mixed / 2

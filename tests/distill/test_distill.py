@@ -112,7 +112,7 @@ def test_both_models_are_on_the_trainers_device_in_training_and_on_their_own_aft
     moved, seen = [], []
     to, forward = train_module.Objective.to, task.forward
 
-    class Elsewhere(train_module.Trainer):
+    class Elsewhere(train_module.GroupingTrainer):
         def __init__(self, *arguments, model, **named):
             to(model, torch.float64)
             super().__init__(*arguments, model=model, **named)
@@ -125,7 +125,7 @@ def test_both_models_are_on_the_trainers_device_in_training_and_on_their_own_aft
         seen.append((model is teacher, next(model.parameters()).dtype))
         return forward(model, feeds)
 
-    monkeypatch.setattr(train_module, "Trainer", Elsewhere)
+    monkeypatch.setattr(train_module, "GroupingTrainer", Elsewhere)
     monkeypatch.setattr(train_module.Objective, "to", spy)
     monkeypatch.setattr(task, "forward", watched)
     distill(student, teacher, task, samples, spec(finetune=phase(2)), tmp_path / "work")
@@ -238,4 +238,4 @@ def test_a_new_teacher_learns(tmp_path):
     teach = TrainTeacher(epochs=12, batch_size=16, learning_rate=1e-2)
     facts = train_classifier(model, task, samples, teach, tmp_path / "work")
     assert facts["steps"] == 48
-    assert (task.run(model, samples).argmax(-1) == samples["label"]).mean() > 0.8
+    assert (task.run(model, samples)["logits"].argmax(-1) == samples["label.classes"]).mean() > 0.8

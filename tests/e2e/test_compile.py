@@ -146,7 +146,7 @@ def test_a_compile_makes_a_bundle_with_its_evidence(compiled):
     # No layer of the efficient model has an operator of the runtime's.
     assert tried == {"efficient": {"efficient fp32"}, "dense": {"dense fp32", "dense-fused fp32"}}
     assert len(opened.arrays("samples")["input.pixel_values"]) == 8
-    assert len(opened.arrays("eval")["label"]) == 64
+    assert len(opened.arrays("eval")["label.classes"]) == 64
 
 
 def test_the_terminal_shows_the_result_and_where_it_lies(compiled):
@@ -216,7 +216,7 @@ def test_what_a_late_stage_would_refuse_is_refused_before_the_first(tmp_path):
     refused = edgeattn(tmp_path, "compile", "small.yaml", "--out", "bundle")
     assert refused.returncode == 2, refused.stderr
     assert "small.yaml:27: export.opset: opset 26 is not one that cpu runs\n    fix: use 17 to 21\n" in refused.stderr
-    assert "small.yaml:30: bench.lengths: the model has no sequence input\n    fix: remove it\n" in refused.stderr
+    assert "small.yaml:30: bench.lengths: the inputs of the model have one size\n    fix: remove it\n" in refused.stderr
     assert outcomes(refused.stderr) == {}
 
 

@@ -43,7 +43,7 @@ def text(tmp_path_factory):
         for weight in variants(model)[1].parameters():
             weight.add_(torch.randn(weight.shape, generator=torch.Generator().manual_seed(1)) * 0.3)
     whole = task.exportable(model).eval()
-    graph, manifest = export(whole, feeds, task.dynamic_dims(), opset=PREFERRED_OPSET, max_length=32)
+    graph, manifest = export(whole, feeds, task.dynamic_dims(), opset=PREFERRED_OPSET, limits={"sequence": (1, 32)})
     save(graph, folder / "plain.onnx")
     fired = rewrite(graph)
     save(graph, folder / "folded.onnx")
@@ -120,7 +120,12 @@ def test_the_fused_dense_graph_holds_the_runtimes_attention(tmp_path):
     convert(model, (), feeds)
     whole = task.exportable(model).eval()
     graph, _ = export(
-        whole, feeds, task.dynamic_dims(), opset=PREFERRED_OPSET, max_length=32, operators=frozenset({FUSED})
+        whole,
+        feeds,
+        task.dynamic_dims(),
+        opset=PREFERRED_OPSET,
+        limits={"sequence": (1, 32)},
+        operators=frozenset({FUSED}),
     )
     rewrite(graph)
     save(graph, tmp_path / "fused.onnx")
@@ -144,7 +149,7 @@ def test_a_model_that_cannot_be_exported_is_said():
     model = Branching(tiny_models.config("bert", 1))
     dims = {name: {0: "batch", 1: "sequence"} for name in ("input_ids", "attention_mask")}
     with pytest.raises(ToolError, match=r"^export: Branching could not be exported at opset 20: .+\n  fix: "):
-        export(model, tiny_models.feeds("bert"), dims, opset=20, max_length=32)
+        export(model, tiny_models.feeds("bert"), dims, opset=20, limits={"sequence": (1, 32)})
 
 
 def test_a_mask_that_is_pooled_keeps_its_length_dynamic(tmp_path):
@@ -159,7 +164,7 @@ def test_a_mask_that_is_pooled_keeps_its_length_dynamic(tmp_path):
     feeds = {"input_values": torch.rand(2, 400), "attention_mask": torch.ones(2, 400, dtype=torch.long)}
     convert(model, (), feeds)
     dims = {name: {0: "batch", 1: "sequence"} for name in feeds}
-    graph, _ = export(model, feeds, dims, opset=PREFERRED_OPSET, max_length=None, min_length=64)
+    graph, _ = export(model, feeds, dims, opset=PREFERRED_OPSET, limits={"sequence": (64, None)})
     assert torch.nn.functional.max_pool1d is own
     save(graph, tmp_path / "model.onnx")
     for length in (417, 500):  # even and odd numbers of frames
@@ -175,7 +180,7 @@ def exported_around_bert(whole, path):
     encoder, feeds = tiny_models.make("bert", 1)
     convert(encoder, (), feeds)
     model, dims = whole(encoder).eval(), {name: {0: "batch", 1: "sequence"} for name in feeds}
-    graph, _ = export(model, feeds, dims, opset=PREFERRED_OPSET, max_length=32)
+    graph, _ = export(model, feeds, dims, opset=PREFERRED_OPSET, limits={"sequence": (1, 32)})
     save(graph, path)
     return model, feeds
 

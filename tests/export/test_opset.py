@@ -27,7 +27,7 @@ def test_a_whole_model_at_an_old_opset(tmp_path, opset):
     model, feeds = tiny_models.make("bert", layers=2)
     convert(model, PLAN, feeds)
     whole = task.exportable(model).eval()
-    graph, _ = export(whole, feeds, task.dynamic_dims(), opset=opset, max_length=32)
+    graph, _ = export(whole, feeds, task.dynamic_dims(), opset=opset, limits={"sequence": (1, 32)})
     rewrite(graph)
     save(graph, tmp_path / "model.onnx")
     facts = check_graph(tmp_path / "model.onnx")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import numpy as np
 import onnxruntime
 import pytest
 import tiny_models
@@ -17,6 +18,7 @@ from edgeattn.models.example import example_inputs
 from edgeattn.models.positions import extend_positions, token_limit
 from edgeattn.recipe.schema import Bench
 from edgeattn.stages.evidence import bench_lengths
+from edgeattn.stages.export import interface_of
 
 _BERT = {
     "vocab_size": 48, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 24,
@@ -170,11 +172,12 @@ def test_a_roberta_is_exported_and_timed_up_to_its_limit(tmp_path):
     recipe = SimpleNamespace(bench=Bench())
     model, _ = make("Roberta")
     task, limit = tiny_models.text_task(tmp_path), token_limit(model)
-    assert bench_lengths(recipe, sequence=True, limit=limit) == (38,)
-
     feeds = tiny_models.feeds("roberta", lengths=(12, 5))
+    outputs = {"student.sentence_embedding": np.ones((2, 8), np.float32)}
+    interface = interface_of(task, {name: x.numpy() for name, x in feeds.items()}, outputs, task.longest(model))
+    assert bench_lengths(recipe, interface) == (38,)
     whole = task.exportable(model).eval()
-    graph, _ = export(whole, feeds, task.dynamic_dims(), opset=PREFERRED_OPSET, max_length=limit)
+    graph, _ = export(whole, feeds, task.dynamic_dims(), opset=PREFERRED_OPSET, limits={"sequence": (1, limit)})
     save(graph, tmp_path / "model.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
     longest = tiny_models.feeds("roberta", lengths=(38, 20, 1))

@@ -9,8 +9,9 @@ import onnx
 import pytest
 import tiny_bundle
 
-from edgeattn.bundle import Metric, TaskSpec
+from edgeattn.bundle import TaskSpec
 from edgeattn.errors import VerificationError
+from edgeattn.metrics import METRICS, Kept, Metric, mean_cosine
 from edgeattn.quantize import choice
 from edgeattn.quantize.choice import Candidate, choose
 from edgeattn.runtimes import RUNTIMES
@@ -25,7 +26,7 @@ def offer(tmp_path, monkeypatch):
     Accuracy is measured, time is not.
     """
 
-    def offered(candidates, prefer="latency", floor=0.95, metric="teacher_cosine", higher=True):
+    def offered(candidates, prefer="latency", floor=0.95, metric="teacher_cosine"):
         monkeypatch.setattr(choice, "quick_compare", lambda named, *_, **__: {n: [candidates[n][1]] * 5 for n in named})
         made = []
         for name, (graph, _, size) in candidates.items():
@@ -37,10 +38,11 @@ def offer(tmp_path, monkeypatch):
         truth = tiny_bundle.answers(tiny_bundle.graph(dense=True), SAMPLES)
         arrays = {f"input.{name}": x for name, x in SAMPLES.items()}
         chosen, why = choose(
-            made, runtime="onnxruntime", inputs=tiny_bundle.INPUTS, feeds=[SAMPLES], prefer=prefer, what="efficient",
-            evaluation={**arrays, "teacher.sentence_embedding": truth},
+            made, runtime="onnxruntime", interface=tiny_bundle.INTERFACE, feeds=[SAMPLES], prefer=prefer,
+            what="efficient",
+            evaluation={**arrays, "reference.sentence_embedding": truth},
             task=TaskSpec(
-                kind="text-embedding", metrics=(Metric(name=metric, higher_is_better=higher),),
+                kind="text-embedding", metrics=(metric,),
                 accept_metric=metric, accept_of_teacher=floor,
             ),
         )  # fmt: skip
@@ -140,8 +142,10 @@ def test_of_equally_precise_forms_the_plain_one_is_shipped_unless_another_is_cle
 
 def test_a_broken_candidate_is_never_the_best_of_a_metric_where_less_is_better(offer, monkeypatch):
     """Its missing value used to count as 0, the best value of an error."""
+    error = Metric("error", False, Kept("sentence_embedding", ("batch", None)), mean_cosine, ())
+    monkeypatch.setitem(METRICS, "text-embedding", (error,))
     monkeypatch.setattr(choice, "score", lambda *_: {"error": 0.1})  # the teacher's
     values = {"fp32": 0.7, "int8-dynamic": None}
     monkeypatch.setattr(choice, "_accuracy", lambda candidate, *_: values[candidate.name])
     with pytest.raises(VerificationError, match=r"the best, fp32, has error 0\.7000, the floor is 0\.1053"):
-        offer({"int8-dynamic": (RIGHT, 1.0, 100), "fp32": (RIGHT, 10.0, 400)}, metric="error", higher=False)
+        offer({"int8-dynamic": (RIGHT, 1.0, 100), "fp32": (RIGHT, 10.0, 400)}, metric="error")

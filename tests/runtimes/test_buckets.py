@@ -21,7 +21,7 @@ def root(tmp_path):
     onnx.save(tiny_bundle.graph(), tmp_path / "model.onnx")
     RUNTIME.build(tmp_path / "model.onnx", tmp_path / "engine", method="fp32")
     for length in (4, 8):
-        fix_length(tmp_path / "model.onnx", tmp_path / f"model-{length}.onnx", length)
+        fix_length(tmp_path / "model.onnx", tmp_path / f"model-{length}.onnx", "sequence", length)
     RUNTIME.add_buckets(tmp_path / "engine", {8: "model-8.onnx", 4: "model-4.onnx"})
     return tmp_path
 
@@ -38,7 +38,7 @@ def test_answers_are_those_of_the_graph_for_any_length(root, length):
 def test_a_bucket_is_of_fixed_length_on_the_same_weights(root):
     whole = onnx.load(root / "model.onnx")
     onnx.save(whole, root / "model.onnx", save_as_external_data=True, location="model.onnx.data", size_threshold=512)
-    fix_length(root / "model.onnx", root / "model-4.onnx", 4)
+    fix_length(root / "model.onnx", root / "model-4.onnx", "sequence", 4)
     fixed = onnx.load(root / "model-4.onnx", load_external_data=False)
     for tensor in fixed.graph.input:
         batch, sequence = tensor.type.tensor_type.shape.dim

@@ -25,7 +25,7 @@ def test_images_and_labels_are_encoded(task):
     images = np.random.default_rng(0).random((3, 1, 8, 8)).astype(np.float32)
     samples = task.encode(rows(images, [0, 9, 3]), held_out=True)
     np.testing.assert_array_equal(samples["pixel_values"], images)
-    assert samples["label"].tolist() == [0, 9, 3]
+    assert samples["label.classes"].tolist() == [0, 9, 3]
     assert task.dynamic_dims() == {"pixel_values": {0: "batch"}}
 
 
@@ -56,7 +56,7 @@ def test_overlap_counts_the_same_images(task):
 
 def test_outputs_come_in_order_whatever_the_batch_size(task):
     model, samples = tiny_models.make("vit")[0], tiny_models.images(11)
-    one, four = (task.run(model, samples, size=size) for size in (1, 4))
+    one, four = (task.run(model, samples, size=size)["logits"] for size in (1, 4))
     np.testing.assert_allclose(one, four, atol=1e-5)
     with torch.no_grad():
         direct = model(pixel_values=torch.from_numpy(samples["pixel_values"])).logits.numpy()
@@ -74,6 +74,6 @@ def test_the_loss_of_a_model_with_itself_is_zero(task):
 def test_metrics_by_hand():
     teacher = np.array([[3, 1], [0, 2], [5, 4], [1, 2]], np.float32)  # 0 1 0 1
     ours = np.array([[3, 1], [2, 0], [5, 4], [2, 1]], np.float32)  # 0 0 0 0
-    evaluation = {"teacher.logits": teacher, "label": np.array([0, 0, 0, 1])}
+    evaluation = {"reference.logits": teacher, "label.classes": np.array([0, 0, 0, 1])}
     found = score("image-classification", {"logits": ours}, evaluation)
     assert found == {"accuracy": 0.75, "teacher_agreement": 0.5}

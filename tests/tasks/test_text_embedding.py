@@ -13,7 +13,7 @@ import torch
 from edgeattn.data.rows import Rows
 from edgeattn.errors import DataError, ModelError
 from edgeattn.metrics import score
-from edgeattn.recipe.schema import TextEmbedding
+from edgeattn.recipe.tasks import TextEmbedding
 from edgeattn.tasks.text_embedding import TextEmbeddingTask, pool
 
 
@@ -71,11 +71,11 @@ def test_held_out_pairs_point_at_their_texts(task):
     samples = task.encode(rows, held_out=True)
     texts = decoded(task, samples)
     assert texts == ["a", "b", "c"]
-    assert [(texts[i], texts[j]) for i, j in samples["pairs"]] == [("a", "b"), ("b", "c"), ("a", "c")]
-    assert samples["gold"].tolist() == [1, 2.5, 3]
+    assert [(texts[i], texts[j]) for i, j in samples["label.pairs"]] == [("a", "b"), ("b", "c"), ("a", "c")]
+    assert samples["label.scores"].tolist() == [1, 2.5, 3]
     assert sorted(task.encode(rows, held_out=False)) == ["attention_mask", "input_ids"]
     unscored = Rows({name: column for name, column in rows.columns.items() if name != "score"})
-    assert "gold" not in task.encode(unscored, held_out=True)
+    assert "label.scores" not in task.encode(unscored, held_out=True)
 
 
 def test_data_without_a_text_column_is_refused(task):
@@ -172,10 +172,10 @@ def test_batches_hold_every_sample_once_and_little_padding(task):
 def test_outputs_come_in_the_samples_order_whatever_the_batch_size(task):
     model = task.exportable(tiny_models.make("bert")[0])
     samples = task.encode(tiny_models.text_rows(23), held_out=True)
-    outputs = [task.run(model, samples, size=size) for size in (1, 5, 32)]
+    outputs = [task.run(model, samples, size=size)["sentence_embedding"] for size in (1, 5, 32)]
     for row in range(23):
         alone = {name: x[row : row + 1] for name, x in samples.items()}
-        np.testing.assert_allclose(outputs[0][row], task.run(model, alone)[0], atol=1e-5)
+        np.testing.assert_allclose(outputs[0][row], task.run(model, alone)["sentence_embedding"][0], atol=1e-5)
     for other in outputs[1:]:
         np.testing.assert_allclose(other, outputs[0], atol=1e-5)
     np.testing.assert_allclose(np.linalg.norm(outputs[0], axis=1), 1, atol=1e-5)
@@ -205,9 +205,9 @@ def test_metrics_by_hand():
     turned = np.stack([unit[0], unit[1], (unit[2] + unit[3]) / math.sqrt(2), unit[3]])
     # Pairs by their cosine: (2, 3) at 0.71, (0, 1) and (0, 2) at 0. Gold says 3, 1, 2: ranks 3, 1.5, 1.5 and 3, 1, 2.
     evaluation = {
-        "teacher.sentence_embedding": unit,
-        "pairs": np.array([[2, 3], [0, 1], [0, 2]]),
-        "gold": np.array([3.0, 1.0, 2.0]),
+        "reference.sentence_embedding": unit,
+        "label.pairs": np.array([[2, 3], [0, 1], [0, 2]]),
+        "label.scores": np.array([3.0, 1.0, 2.0]),
     }
     found = score("text-embedding", {"sentence_embedding": turned}, evaluation)
     assert found["spearman"] == pytest.approx(1.5 / math.sqrt(1.5 * 2))
