@@ -74,7 +74,7 @@ class Linear(Variant):
         q, k = self.query(q), self.key(k)
         weight = _weight(key_mask, key_weight, v.dtype)
         if not self.shape.causal:
-            return mix(self._pairs(q, k), v if weight is None else v * weight, weight).to(v.dtype)
+            return mix(self._pairs(q, k), v, weight).to(v.dtype)
         value = pad(v, (0, 1), value=1.0)  # a last column whose sums are the divisor
         if weight is not None:
             value = value * weight
@@ -108,19 +108,21 @@ class Linear(Variant):
 
 
 def mix(pairs: Pairs, v: Tensor, weight: Tensor | None) -> Tensor:
-    """Bidirectional. pairs: [B, H, N, F] and [B, H, M, F]   v: [B, H, M, Dv], times weight   weight: [B, 1, M, 1]
+    """Bidirectional. pairs: [B, H, N, F] and [B, H, M, F]   v: [B, H, M, Dv]   weight: [B, 1, M, 1]
 
     returns [B, H, N, Dv], fp32
     """
     value = promoted(v)
     # Not ones_like of a slice: a graph would copy the slice to get its shape.
     ones = value.new_ones((*value.shape[:-1], 1)) if weight is None else promoted(weight)
-    # Both reductions run over M, in fp32 and as means: sums overflow fp16 from a few thousand tokens.
-    share = 1.0 / v.shape[-2]
+    # Both reductions run over M, in fp32 and as means: sums overflow fp16 from a few thousand tokens. The weights carry
+    # the mean's factor, so that no state is multiplied again.
+    share = ones / v.shape[-2]
+    value = value * share
     numerator = denominator = torch.zeros((), device=v.device)
     for query, key in pairs:
-        numerator = numerator + query @ (key.mT @ value * share)  # [B, H, F, Dv] between the products
-        denominator = denominator + query @ (key.mT @ ones * share)  # [B, H, F, 1]
+        numerator = numerator + query @ (key.mT @ value)  # [B, H, F, Dv] between the products
+        denominator = denominator + query @ (key.mT @ share)  # [B, H, F, 1]
     return numerator / denominator.clamp_min(_EPS)
 
 
