@@ -31,9 +31,7 @@ def read_json(file: Path, model: type[M], *, newest: int) -> M:
         if not stat.S_ISREG(status.st_mode) or status.st_size > _LIMIT_BYTES:
             raise BundleError(f"is not a file of at most {_LIMIT_BYTES} bytes", where=str(file), fix=COPY_AGAIN)
         text = file.read_text(encoding="utf-8")
-        document = json.loads(
-            text, parse_constant=_constant, parse_float=_finite, object_pairs_hook=_without_repeated_keys
-        )
+        document = strict_json(text)
     except OSError as error:
         raise BundleError(f"cannot be read: {error.strerror}", where=str(file), fix=COPY_AGAIN) from error
     except (ValueError, RecursionError) as error:
@@ -54,6 +52,11 @@ def read_json(file: Path, model: type[M], *, newest: int) -> M:
         cause = first.get("ctx", {}).get("error")  # of our own validators, without pydantic's "Value error, "
         fact = str(cause) if isinstance(cause, ValueError) else first["msg"]
         raise BundleError(f"{place}: {fact}" if place else fact, where=str(file), fix=COPY_AGAIN) from error
+
+
+def strict_json(text: str | bytes) -> Any:
+    """The value of JSON text. Raises ValueError for what this module refuses, RecursionError for deep nesting."""
+    return json.loads(text, parse_constant=_constant, parse_float=_finite, object_pairs_hook=_without_repeated_keys)
 
 
 def _constant(name: str) -> None:

@@ -25,11 +25,14 @@ def duration(seconds: float) -> str:
 
 
 class Progress:
-    """Reports stages, one at a time: `stage`, any number of `update`s, `finish`."""
+    """Reports stages, one at a time: `stage`, any number of `update`s, `finish`.
 
-    def __init__(self, stream: TextIO | None = None) -> None:
+    bars: draw one on a terminal; False where several report at the same time.
+    """
+
+    def __init__(self, stream: TextIO | None = None, *, bars: bool = True) -> None:
         self._console = Console(file=stream, stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
-        self._live = self._console.file.isatty() and not self._console.is_dumb_terminal
+        self._live = bars and self._console.file.isatty() and not self._console.is_dumb_terminal
         # No thread redraws the bar: it would disturb what is measured.
         self._bars = Bars(
             TextColumn("  {task.fields[stage]:<10}", markup=False),
@@ -78,6 +81,10 @@ class Progress:
             self._bars.update(self._task.id, description=text, refresh=True)
         else:
             self._console.print(f"{self._task.fields['stage']}: {text}")
+
+    def line(self, text: str) -> None:
+        """Print a line, above the bar where there is one."""
+        self._console.print(text)
 
     def finish(self, name: str, seconds: float, *, cached: bool = False, note: str = "") -> None:
         """A stage is done, or was found in the store."""

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgeattn.cli.console import common_options, emit, lengths_of
+from edgeattn.cli.on_hosts import emit_outcomes, host_options, side_by_side
 
 if TYPE_CHECKING:
+    from edgeattn.hosts.base import Host
     from edgeattn.jobs import Bench
-    from edgeattn.progress import Progress
 
 
 @click.command("bench")
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder for bench.json and report.html, in place of the bundle.",
 )
+@host_options
 @common_options
 def command(
     bundle: tuple[Path, ...],
@@ -42,6 +44,8 @@ def command(
     threads: int | None,
     quick: bool,
     out: Path | None,
+    hosts: tuple[str, ...],
+    wait: bool,
     as_json: bool,
 ) -> None:
     """Time the dense and the efficient engine of BUNDLE in turn, and record bench.json and report.html in it.
@@ -49,24 +53,37 @@ def command(
     With several bundles, time their efficient engines in turn; the first is the reference. Their results are printed,
     and written only with --out.
     """
+    from edgeattn.errors import InputError
     from edgeattn.hosts import open_host
     from edgeattn.jobs import Bench
     from edgeattn.progress import Progress
     from edgeattn.report.table import show_bench
 
-    job, progress = Bench(lengths, pairs, threads, quick), Progress()
+    job = Bench(lengths, pairs, threads, quick)
+    if hosts and len(bundle) > 1:
+        raise InputError("--host takes one bundle", where="--host", fix="bench each bundle by itself")
+    if len(hosts) > 1:
+        if out is not None:
+            raise InputError("--out takes the results of one host", where="--out", fix="use --json for several")
+        emit_outcomes(side_by_side(hosts, wait, job, bundle[0]), as_json)
+        return
+    host = open_host(hosts[0] if hosts else None, wait=wait, record=out is None)
     if len(bundle) == 1 and out is None:
-        document = open_host(None).run(job, bundle[0], progress)
+        document = host.run(job, bundle[0], Progress())
     else:
-        document = _elsewhere(job, bundle, out, progress)
+        document = _elsewhere(job, bundle, out, host if hosts else None)
     emit(document, as_json, lambda: show_bench(document))
 
 
-def _elsewhere(job: Bench, paths: Sequence[Path], out: Path | None, progress: Progress) -> dict[str, Any]:
-    """The document of bundles in which nothing is recorded; it is written into `out`, if that is given."""
+def _elsewhere(job: Bench, paths: Sequence[Path], out: Path | None, host: Host | None) -> dict[str, Any]:
+    """The document of bundles in which nothing is recorded; it is written into `out`, if that is given.
+
+    host: where the one bundle is timed; None for this machine.
+    """
     from edgeattn.bundle import Bundle
     from edgeattn.errors import InputError
     from edgeattn.manifest import MANIFEST
+    from edgeattn.progress import Progress
     from edgeattn.report.html import save
     from edgeattn.store import disk_errors
 
@@ -76,7 +93,10 @@ def _elsewhere(job: Bench, paths: Sequence[Path], out: Path | None, progress: Pr
             raise InputError(f"{out} is a bundle", where="--out", fix="choose a folder for the results alone")
         with disk_errors(out.parent, "choose another --out"):
             out.mkdir(parents=True, exist_ok=True)
-    document = job.over(bundles, progress, None if out is None else out / "report.html")
+    if host is not None:
+        document = host.run(job, paths[0], Progress())
+    else:
+        document = job.over(bundles, Progress(), None if out is None else out / "report.html")
     if out is not None:
         save(document, bundles, out)
     return document

@@ -30,6 +30,7 @@ COMMANDS = {
     "inspect": ("edgeattn.cli.inspect:command", "List a model's attention layers and what can replace them."),
     "recipes": ("edgeattn.cli.recipes:command", "List, show, check and create recipes."),
     "devices": ("edgeattn.cli.devices:command", "List and show device profiles."),
+    "hosts": ("edgeattn.cli.hosts:command", "Add, list, probe and remove the devices that jobs run on."),
     "doctor": ("edgeattn.cli.doctor:command", "Say what this machine has and what it lacks."),
 }
 _HOST_HALF = (

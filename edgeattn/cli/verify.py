@@ -7,13 +7,15 @@ from pathlib import Path
 import click
 
 from edgeattn.cli.console import common_options, emit
+from edgeattn.cli.on_hosts import emit_outcomes, host_options, side_by_side
 
 
 @click.command("verify")
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option("--threads", type=click.IntRange(1, 1024), help="Threads of the engine; the usable cores by default.")
+@host_options
 @common_options
-def command(bundle: Path, threads: int | None, as_json: bool) -> None:
+def command(bundle: Path, threads: int | None, hosts: tuple[str, ...], wait: bool, as_json: bool) -> None:
     """Run the efficient engine of BUNDLE on its golden samples and evaluation data, and check it against its floor.
 
     Records verify.json and report.html in the bundle; exits with 1 when it fails.
@@ -24,7 +26,11 @@ def command(bundle: Path, threads: int | None, as_json: bool) -> None:
     from edgeattn.progress import Progress
     from edgeattn.report.table import show_verify
 
-    document = open_host(None).run(Verify(threads), bundle, Progress())
+    job = Verify(threads)
+    if len(hosts) > 1:
+        emit_outcomes(side_by_side(hosts, wait, job, bundle), as_json)
+        return
+    document = open_host(hosts[0] if hosts else None, wait=wait).run(job, bundle, Progress())
     emit(document, as_json, lambda: show_verify(document))
     if not document["passed"]:
         if as_json:

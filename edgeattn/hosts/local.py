@@ -9,19 +9,28 @@ from typing import Any
 
 from edgeattn import __version__
 from edgeattn.devices import fingerprint, load_device
-from edgeattn.devices.cgroup import read
 from edgeattn.hosts.base import HostFacts
+from edgeattn.hosts.boot import boot_id
 from edgeattn.jobs import DeviceJob
 from edgeattn.progress import Progress
+from edgeattn.scratch import scratch
+from edgeattn.store import copy_folder
 
 
 class LocalHost:
-    """This machine."""
+    """This machine. record: let a job write into the bundle; False works on a copy."""
 
     name = "local"
 
+    def __init__(self, *, record: bool = True) -> None:
+        self._record = record
+
     def run(self, job: DeviceJob, folder: Path, progress: Progress) -> dict[str, Any]:
-        return job.run(folder, progress)
+        if self._record:
+            return job.run(folder, progress)
+        with scratch("bundle") as copy:
+            copy_folder(folder, copy / "bundle")
+            return job.run(copy / "bundle", progress)
 
     def probe(self) -> HostFacts:
         return facts_here()
@@ -43,8 +52,3 @@ def facts_here(root: Path = Path("/")) -> HostFacts:
         free_bytes=shutil.disk_usage(Path.home()).free,
         boot_id=boot_id(root),
     )
-
-
-def boot_id(root: Path = Path("/")) -> str | None:
-    """The kernel's random name for the time since the machine was started. root: the folder that has /proc."""
-    return read(root / "proc/sys/kernel/random/boot_id")

@@ -10,7 +10,8 @@ import tiny_bundle
 from edgeattn import __version__
 from edgeattn.cli.main import cli
 from edgeattn.devices import fingerprint, load_device
-from edgeattn.hosts import HOSTS, HostFacts, open_host
+from edgeattn.hosts import HOSTS, open_host
+from edgeattn.hosts.base import HostFacts
 from edgeattn.jobs import Bench, Verify
 from edgeattn.progress import Progress
 from edgeattn.runtimes import RUNTIMES

@@ -1,0 +1,115 @@
+"""`--host` of the commands that are jobs: one host, or several side by side."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from edgeattn.cli.console import emit
+from edgeattn.errors import EdgeattnError, InputError
+
+if TYPE_CHECKING:
+    from edgeattn.hosts.base import Host
+    from edgeattn.jobs import DeviceJob
+
+F = TypeVar("F", bound=Callable[..., Any])
+_STOP_S = 60.0
+
+
+def host_options(command: F) -> F:
+    """`--host`, handed to the command as `hosts`, and `--wait`."""
+    several = click.option(
+        "--host",
+        "hosts",
+        multiple=True,
+        metavar="NAME",
+        help="Run on this host (see `edgeattn hosts`), or user@device[:port] of one. Given again: side by side, and "
+        "nothing is recorded in the bundle.",
+    )
+    return several(click.option("--wait", is_flag=True, help="Wait for a host that is busy.")(command))
+
+
+@dataclass
+class Outcome:
+    """What a job gave on one host: a document, or an error."""
+
+    host: str
+    document: dict[str, Any] | None = None
+    error: EdgeattnError | None = None
+
+
+def side_by_side(hosts: Sequence[str], wait: bool, job: DeviceJob, bundle: Path) -> list[Outcome]:
+    """What the job gives on each of several hosts, at the same time. Ctrl-C ends it on all of them."""
+    from edgeattn.hosts import open_host
+
+    opened = [open_host(text, wait=wait, record=False) for text in hosts]
+    names = [host.name for host in opened]
+    if len(set(names)) < len(names):
+        raise InputError(f"--host names {max(names, key=names.count)} twice", fix="name each host once")
+    outcomes = [Outcome(name) for name in names]
+    threads = [
+        threading.Thread(target=_run, args=(host, job, bundle, outcome), daemon=True)
+        for host, outcome in zip(opened, outcomes, strict=True)
+    ]
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    except KeyboardInterrupt:
+        for host in opened:
+            host.cancel()
+        for thread, name in zip(threads, names, strict=True):
+            if name != "local":
+                thread.join(_STOP_S)
+        raise
+    return outcomes
+
+
+def emit_outcomes(outcomes: Sequence[Outcome], as_json: bool) -> None:
+    """One table, or a JSON list; then exit with the highest exit code.
+
+    A document whose "passed" is False counts as a failed verification.
+    """
+    from edgeattn.errors import VerificationError
+
+    def human() -> None:
+        from edgeattn.report.table import lines, show_hosts
+
+        if found := [(each.host, each.document) for each in outcomes if each.document]:
+            show_hosts(found)
+        lines([f"{each.host}: error: {each.error}" for each in outcomes if each.error])
+
+    emit([_document(each) for each in outcomes], as_json, human)
+    codes = [each.error.exit_code for each in outcomes if each.error]
+    codes += [VerificationError.exit_code for each in outcomes if each.document and not each.document.get("passed", 1)]
+    if codes:
+        raise click.exceptions.Exit(max(codes))
+
+
+def _document(outcome: Outcome) -> dict[str, Any]:
+    if outcome.error is None:
+        return {"host": outcome.host, "document": outcome.document}
+    error = outcome.error
+    facts = {"fact": error.fact, "where": error.where, "fix": error.fix, "exit_code": error.exit_code}
+    return {"host": outcome.host, "error": facts}
+
+
+def _run(host: Host, job: DeviceJob, bundle: Path, outcome: Outcome) -> None:
+    from edgeattn.progress import Progress
+
+    try:
+        outcome.document = host.run(job, bundle, Progress(bars=False))
+    except EdgeattnError as error:
+        outcome.error = error
+    except KeyboardInterrupt:  # cancelled: the main thread says so
+        pass
+    except Exception as error:  # noqa: BLE001  # else a thread's error is lost
+        outcome.error = EdgeattnError(
+            f"internal error: {type(error).__name__}: {error}", fix="run it with this host only"
+        )

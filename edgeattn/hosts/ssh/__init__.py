@@ -1,0 +1,1 @@
+"""Devices reached over SSH, by the system's OpenSSH. `host.py` is the page to read first."""
