@@ -45,9 +45,9 @@ STAGES = (
         libraries=(*_TORCH, "onnx", "onnxscript"),
     ),
     Stage(
-        "build", 4, stages.build, inputs=("export",),
+        "build", 5, stages.build, inputs=("data", "export"),
         recipe=("task.kind", "quantize", "accept", "bench.lengths", "bench.batch_size", "export.buckets"),
-        device=("name", "runtimes", "cpu"), libraries=("onnx",), measured=True,
+        device=("name", "runtimes", "cpu"), libraries=("onnx", "nncf"), measured=True,
     ),
     Stage(
         "bundle", 3, stages.assemble, inputs=("teacher", "convert", "distill", "export", "build"),

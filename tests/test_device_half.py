@@ -31,7 +31,7 @@ HOST_LIBRARIES = (
         "sklearn",
         "safetensors",
     ),
-    *("accelerate", "matplotlib"),
+    *("accelerate", "matplotlib", "nncf"),
 )
 
 

@@ -37,6 +37,7 @@ _HOST_HALF = (
     "accelerate",
     "datasets",
     "matplotlib",
+    "nncf",
     "onnx",
     "onnxscript",
     "optimum",

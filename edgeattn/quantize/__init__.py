@@ -15,5 +15,6 @@ METHODS: Registry[type[Method]] = Registry(
     {
         "fp32": "edgeattn.quantize.fp32:Fp32",
         "int8-dynamic": "edgeattn.quantize.int8_dynamic:Int8Dynamic",
+        "int8": "edgeattn.quantize.int8:Int8",
     },
 )

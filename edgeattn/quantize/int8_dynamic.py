@@ -12,7 +12,7 @@ from edgeattn.bench.inputs import Arrays
 from edgeattn.devices.profile import CpuFacts
 from edgeattn.errors import ToolError
 from edgeattn.quantize.method import Method
-from edgeattn.quantize.weights import weights_of
+from edgeattn.quantize.weights import linear_layers, weights_of
 from edgeattn.validation import Part
 
 # On x86 without one of these, the sum of two products of unsigned and signed bytes saturates at 16 bits.
@@ -34,14 +34,9 @@ class Int8Dynamic(Method):
         from onnxruntime.quantization import QuantType, quantize_dynamic
 
         model = onnx.load(graph, load_external_data=False)
-        rank = {weight.name: len(weight.dims) for weight in model.graph.initializer}
         # Only linear layers: products of two activations lose more accuracy than they gain speed, and ONNX Runtime's
         # kernel does not run per-head weights [H, D, F].
-        linear = [
-            node.name
-            for node in model.graph.node
-            if node.op_type in ("MatMul", "Gemm") and rank.get(node.input[1]) == 2
-        ]
+        linear = linear_layers(model)
         if not linear:
             raise ToolError("no linear layer to quantize", where=graph.name, fix="use methods: [fp32]")
         # quantize_dynamic infers shapes itself and fails on shapes that are there already.

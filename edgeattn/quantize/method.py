@@ -18,7 +18,7 @@ class Calibrated(Part):
     """Options of a method that needs calibration samples."""
 
     samples: int = Field(
-        default=200, ge=1, le=100_000, description="calibration samples, drawn from the training data by length"
+        default=64, ge=1, le=100_000, description="calibration samples, drawn from the training data by length"
     )
 
 

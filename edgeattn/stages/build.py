@@ -19,7 +19,9 @@ def build(job: Job) -> dict[str, Any]:
     from edgeattn.bench.inputs import bench_feeds
     from edgeattn.export.buckets import fix_length
     from edgeattn.quantize import METHODS
+    from edgeattn.quantize.calibration import draw
     from edgeattn.quantize.choice import Candidate, choose
+    from edgeattn.quantize.method import Calibrated
 
     recipe, device, graphs, out = job.recipe, job.device, job.path("export"), job.out
     facts = job.facts("export")
@@ -31,13 +33,24 @@ def build(job: Job) -> dict[str, Any]:
     lengths = bench_lengths(recipe, interface)
     longest, batch_size = max(lengths) if lengths else None, recipe.bench.batch_size
     feeds = bench_feeds(interface, evaluation, length=longest, batch_size=batch_size, count=4)
+    train, held_out = (load(job.path("data") / f"{part}.npz") for part in ("train", "eval"))
+    calibration = {
+        method.name: draw(train, held_out, interface, samples=method.options.samples)
+        for method in methods
+        if isinstance(method.options, Calibrated)
+    }
     work = job.work / "candidates"
     shutil.rmtree(work, ignore_errors=True)  # of a run that was killed
     why: dict[str, Any] = {}
     for side in ("efficient", "dense"):
         candidates: list[Candidate] = []
         forms = [form for form in facts["graphs"] if form.startswith(side)]
-        wanted = [(form, method) for form in forms for method in methods]
+        wanted = [
+            (form, method)
+            for form in forms
+            for method in methods
+            if METHODS[method.name].fused or not form.startswith(f"{side}-fused")
+        ]
         for done, (form, method) in enumerate(wanted):
             name = f"{form} {method.name}"
             job.progress.update(done, len(wanted), building=name)
@@ -45,8 +58,9 @@ def build(job: Job) -> dict[str, Any]:
             folder.mkdir(parents=True)
             graph = folder / ("model.onnx" if side == "efficient" else "dense.onnx")
             METHODS[method.name].quantize(
-                graphs / f"{form}.onnx", graph, cpu=device.cpu, calibration=(), options=method.options
-            )
+                graphs / f"{form}.onnx", graph,
+                cpu=device.cpu, calibration=calibration.get(method.name, ()), options=method.options,
+            )  # fmt: skip
             size = sum(file.stat().st_size for file in folder.glob("*.onnx*"))
             for number, configuration in enumerate(RUNTIMES[runtime].configurations(device.cpu)):
                 engine = work / "engines" / f"{folder.name}-{number}"

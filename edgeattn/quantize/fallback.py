@@ -1,0 +1,28 @@
+"""Which layers of a quantized graph are left in float, so that its outputs stay near those of the fp32 graph."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Collection, Sequence
+
+
+def leave_in_float(
+    cosine_without: Callable[[Collection[str]], float],
+    layers: Sequence[str],
+    least: float,
+    *,
+    rank: Callable[[Collection[str]], float],
+) -> tuple[list[str], float]:
+    """The fewest layers to leave in float, the worst first, for a cosine of at least `least`; and the cosine then.
+
+    cosine_without: the cosine to the fp32 graph with these layers in float and all others quantized. rank: the same
+    on fewer samples, asked once per layer: the worst layer is the one without which it is highest.
+    """
+    cosine = cosine_without(())
+    if cosine >= least:
+        return [], cosine
+    alone = {layer: rank((layer,)) for layer in layers}
+    worst_first = sorted(layers, key=alone.__getitem__, reverse=True)
+    counts = range(1, len(layers))
+    count = 1 + bisect_left(counts, least, key=lambda count: cosine_without(worst_first[:count]))
+    return worst_first[:count], cosine_without(worst_first[:count])

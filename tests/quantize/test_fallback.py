@@ -1,0 +1,46 @@
+"""The fewest layers are left in float, the worst first."""
+
+from __future__ import annotations
+
+import pytest
+
+from edgeattn.quantize.fallback import leave_in_float
+
+LOSS = {"a": 0.01, "b": 0.2, "c": 0.0, "d": 0.05, "e": 0.02}
+
+
+@pytest.mark.parametrize(
+    ("least", "left"),
+    [(0.5, []), (0.8, ["b"]), (0.97, ["b", "d"]), (0.985, ["b", "d", "e"]), (1.0, ["b", "d", "e", "a"])],
+)
+def test_the_worst_layers_are_left_in_float_until_it_holds(least, left):
+    def cosine(in_float):
+        return 1 - sum(loss for layer, loss in LOSS.items() if layer not in in_float)
+
+    found, value = leave_in_float(cosine, list(LOSS), least, rank=cosine)
+    assert found == left
+    assert value == cosine(left)
+    assert value >= least
+
+
+def test_where_nothing_helps_all_layers_are_left_in_float():
+    found, value = leave_in_float(lambda _: -1.0, list(LOSS), 0.99, rank=lambda _: -1.0)
+    assert sorted(found) == list(LOSS)
+    assert value == -1.0
+
+
+def test_each_layer_is_ranked_once_and_the_check_runs_few_times():
+    asked = {"cosine": 0, "rank": 0}
+
+    def counting(name):
+        def cosine(in_float):
+            asked[name] += 1
+            return len(in_float) / 64
+
+        return cosine
+
+    layers = [str(number) for number in range(64)]
+    left, _ = leave_in_float(counting("cosine"), layers, 0.5, rank=counting("rank"))
+    assert len(left) == 32
+    assert asked["rank"] == 64
+    assert asked["cosine"] <= 10
