@@ -73,7 +73,8 @@ class Verify:
 class Bench:
     """Times the dense and the efficient engine side by side.
 
-    lengths: tokens. pairs: of fresh processes. threads: of an engine. None: the bundle's own, or the usable cores.
+    lengths: in the unit of the length axis. pairs: of fresh processes. threads: of an engine. None: the bundle's own,
+    or the usable cores.
     quick: warm up and time each process for seconds, not up to minutes.
     """
 

@@ -92,7 +92,7 @@ def list_described(rows: list[dict[str, str]]) -> None:
 
 
 def lengths_of(_context: click.Context, _parameter: click.Parameter, value: str | None) -> tuple[int, ...] | None:
-    """The callback of `--lengths`: numbers of tokens, such as 128,512."""
+    """The callback of `--lengths`: lengths, such as 128,512."""
     if value is None:
         return None
     try:
@@ -100,7 +100,7 @@ def lengths_of(_context: click.Context, _parameter: click.Parameter, value: str 
     except ValueError:
         raise click.BadParameter(f"{value!r} is not a list of numbers such as 128,512") from None
     if min(found) < 1 or max(found) > 1_000_000:
-        raise click.BadParameter("a length is a number of tokens from 1 to 1000000")
+        raise click.BadParameter("a length is a number from 1 to 1000000")
     return found
 
 

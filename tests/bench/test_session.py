@@ -152,3 +152,9 @@ def test_an_engine_that_cannot_run_is_named(tiny):
     feeds = [{"input_ids": np.array([[10**6]]), "attention_mask": np.array([[1]])}]
     with pytest.raises(ToolError, match="stage bench compare efficient: failed"):
         quick_compare({"efficient": engine_of(tiny, "efficient")}, feeds)
+
+
+def test_the_unit_of_lengths_is_that_of_the_axis(tiny, hasty):
+    axes = {"sequence": tiny.manifest.axes["sequence"].model_copy(update={"unit": "frames"})}
+    tiny.manifest = tiny.manifest.model_copy(update={"axes": axes})
+    assert bench([tiny], lengths=[8], pairs=1, protocol=hasty)["unit"] == "frames"

@@ -52,7 +52,7 @@ def test_measures_and_writes_table_document_and_plot(tmp_path: Path, capsys: pyt
         (["--heads", "0"], 2, "'--heads': 0 is not in the range"),
         (["--head-dim", "100000"], 2, "'--head-dim': 100000 is not in the range"),
         (["--lengths", "many"], 2, "'--lengths': 'many' is not a list of numbers such as 128,512"),
-        (["--lengths", "0"], 2, "a length is a number of tokens from 1"),
+        (["--lengths", "0"], 2, "a length is a number from 1 to 1000000"),
         (["--variants", "hedgehogs"], 2, "--variants: unknown variant 'hedgehogs'\n  fix: did you mean 'hedgehog'"),
         (["--variants", "dense"], 2, "--variants: dense is what the variants are compared with"),
         (["--options", "hedgehog.features=4"], 2, "--options: option 'features' is not one of hedgehog's\n  fix: did"),
