@@ -64,7 +64,7 @@ def preflight(positions: Positions) -> Stage:
     positions: the lines of the recipe's keys, for errors.
     """
     return Stage(
-        "preflight", 1, partial(stages.preflight, positions=positions),
+        "preflight", 2, partial(stages.preflight, positions=positions),
         recipe=(
             "model", "task", "data", "attention", "reduce", "distill.max_length", "export", "quantize.methods",
             "accept.metric", "bench.lengths",

@@ -21,7 +21,7 @@ from edgeattn.convert.probe import run_once
 from edgeattn.data.load import load_rows
 from edgeattn.data.rows import Rows
 from edgeattn.devices import DeviceProfile, usable_memory_bytes
-from edgeattn.errors import InputError, RecipeError
+from edgeattn.errors import DataError, InputError, RecipeError
 from edgeattn.metrics import kept_arrays, metric, score
 from edgeattn.models.checks import check_digest, check_files
 from edgeattn.models.example import example_inputs
@@ -30,6 +30,7 @@ from edgeattn.models.new import new_vit
 from edgeattn.models.positions import extend_positions
 from edgeattn.models.teacher import check_output, load_teacher
 from edgeattn.padding import cut
+from edgeattn.quantize import METHODS
 from edgeattn.recipe import Recipe
 from edgeattn.recipe.schema import LayerRule, NewViT, PretrainedModel, Source
 from edgeattn.registry import did_you_mean
@@ -110,6 +111,9 @@ def preflight(
     layers = tokens = None
     if folder or isinstance(recipe.model, NewViT):
         layers, tokens = _check_model(findings, recipe, task, folder, samples)
+    if train is not None and samples is not None and not findings.found:
+        with findings.at("data", "train", "source"):
+            _check_calibration(recipe, device, task, train, samples)
     if folder and isinstance(recipe.model, PretrainedModel) and recipe.model.digest and not findings.found:
         with findings.at("model", "digest"):  # last: it reads all weights
             check_digest(folder, recipe.model.digest)
@@ -182,6 +186,23 @@ def _random_kept(task: Task, samples: Samples, seed: int) -> Samples:
     rng = np.random.default_rng(seed)
     shapes = {kept.name: [sizes[dim] if dim else 8 for dim in kept.dims] for kept in kept_arrays(task.kind)}
     return {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+
+
+def _check_calibration(recipe: Recipe, device: DeviceProfile, task: Task, train: Rows, held_out: Samples) -> None:
+    """Raise DataError where a method of the target calibrates and every training sample is held out."""
+    known = {name for support in device.runtimes for name in support.methods}
+    names = [method.name for method in recipe.quantize.methods if method.name in known]
+    calibrated = [name for name in names if METHODS[name].needs_calibration]
+    if not calibrated or len(train) > task.count(held_out):  # of so many, at least one is not held out
+        return
+    longest = recipe.distill.max_length if recipe.distill else None
+    encoded = task.encode(train, held_out=False, max_length=longest)
+    if task.overlap(held_out, encoded) == task.count(encoded):
+        count, method = task.count(encoded), calibrated[0]
+        raise DataError(
+            f"all {count} training samples are held out too, and {method} needs others to calibrate",
+            fix="give other training data, or quantize.methods that need no calibration",
+        )
 
 
 def _check_lengths(findings: _Findings, recipe: Recipe, task: Task) -> None:

@@ -126,6 +126,9 @@ CASES = [
      "  fix: known: teacher_cosine, teacher_top10_overlap"),
     (("pairs.jsonl}", "scored.jsonl, columns: {score: value}}"),
      "recipe.yaml:8: data.eval.columns.score: a score is of two texts, and there is no text_pair\n  fix: name"),
+    (("pairs.jsonl}", "train.txt}"),
+     "recipe.yaml:7: data.train.source: all 12 training samples are held out too, and int8 needs others to calibrate\n"
+     "  fix: give other training data, or quantize.methods that need no calibration"),
     (("pairs.jsonl}", "pairs.jsonl, limit: 1}"),
      "recipe.yaml:8: data.eval.source: 2 samples have too few nearest neighbours\n  fix: evaluate on at least 3"),
 ]  # fmt: skip
