@@ -127,8 +127,62 @@ def agreement(logits_a: ArrayLike, logits_b: ArrayLike) -> float:
     return accuracy(logits_a, np.argmax(np.asarray(logits_b), axis=-1))
 
 
+def macro_f1(logits: ArrayLike, labels: ArrayLike) -> float:
+    """The mean F1 of all classes that are labelled or chosen, each counting alike. logits: [N, C], labels: [N]."""
+    chosen, labels = np.argmax(np.asarray(logits), axis=-1), np.asarray(labels)
+    classes = np.union1d(chosen, labels)
+    right = np.array([np.sum((chosen == each) & (labels == each)) for each in classes])
+    named = np.array([np.sum(chosen == each) + np.sum(labels == each) for each in classes])
+    return float(np.mean(2 * right / named))
+
+
+def next_token_losses(outputs: Arrays, inputs: Arrays) -> Array:
+    """The cross-entropy of each next token, 0 where none follows: [B, N] float32, in nats.
+
+    outputs: logits [B, N, V]; inputs: input_ids and attention_mask [B, N], padded on the right.
+    """
+    logits, ids = np.asarray(outputs["logits"], np.float32)[:, :-1], inputs["input_ids"][:, 1:]
+    largest = logits.max(axis=-1)
+    scale = np.log(np.exp(logits - largest[..., None]).sum(axis=-1)) + largest
+    chosen = np.take_along_axis(logits, ids[..., None].astype(np.int64), axis=-1)[..., 0]
+    losses = np.where(_followed(inputs["attention_mask"])[:, :-1], scale - chosen, 0)
+    return np.pad(losses, ((0, 0), (0, 1))).astype(np.float32)
+
+
+def likeliest_tokens(outputs: Arrays, inputs: Arrays) -> Array:
+    """The token with the largest logit after each token, 0 in padding: [B, N] int64; see `next_token_losses`."""
+    return np.where(inputs["attention_mask"] != 0, np.argmax(outputs["logits"], axis=-1), 0)
+
+
+def _followed(mask: Array) -> NDArray[np.bool_]:
+    """[B, N]: whether the mask [B, N] shows another token after this one."""
+    return np.pad(np.asarray(mask)[:, 1:] != 0, ((0, 0), (0, 1)))
+
+
+def perplexity(losses: ArrayLike, mask: Array) -> float:
+    """exp of the mean loss over all tokens that follow another. losses, mask: [S, N]. NaN where there are none."""
+    count = _followed(mask).sum()
+    return float(np.exp(np.sum(losses, dtype=np.float64) / count)) if count else float("nan")
+
+
+def next_token_accuracy(likeliest: Array, ids: Array, mask: Array) -> float:
+    """Share of the tokens that follow another which were the likeliest there. [S, N] each. NaN where there are none."""
+    followed = _followed(mask)
+    right = (likeliest[:, :-1] == ids[:, 1:]) & followed[:, :-1]
+    return float(right.sum() / followed.sum()) if followed.any() else float("nan")
+
+
+def token_agreement(likeliest: Array, others: Array, mask: Array) -> float:
+    """Share of places where both find the same token the likeliest. [S, N] each."""
+    return float(np.mean((likeliest == others)[np.asarray(mask) != 0]))
+
+
 _EMBEDDING = Kept("sentence_embedding", ("batch", None))
 _LOGITS = Kept("logits", ("batch", None))
+# A language model's logits are [S, N, V]: gigabytes for a few hundred texts.
+_LOSSES = Kept("next_token_losses", ("batch", "sequence"), next_token_losses)
+_LIKELIEST = Kept("likeliest_tokens", ("batch", "sequence"), likeliest_tokens)
+_IDS, _MASK = "input.input_ids", "input.attention_mask"
 
 
 def gold_correlation(embeddings: Array, pairs: Array, gold: Array) -> float:
@@ -146,6 +200,16 @@ METRICS: dict[str, tuple[Metric, ...]] = {
         Metric("spearman", True, _EMBEDDING, gold_correlation, needs=("label.pairs", "label.scores")),
         Metric("teacher_cosine", True, _EMBEDDING, mean_cosine, needs=(_EMBEDDING.reference,)),
         Metric("teacher_top10_overlap", True, _EMBEDDING, top_k_overlap, needs=(_EMBEDDING.reference,)),
+    ),
+    "text-classification": (
+        Metric("accuracy", True, _LOGITS, accuracy, needs=("label.classes",)),
+        Metric("macro_f1", True, _LOGITS, macro_f1, needs=("label.classes",)),
+        Metric("teacher_agreement", True, _LOGITS, agreement, needs=(_LOGITS.reference,)),
+    ),
+    "text-generation": (
+        Metric("perplexity", False, _LOSSES, perplexity, needs=(_MASK,), unit="per token"),
+        Metric("next_token_accuracy", True, _LIKELIEST, next_token_accuracy, needs=(_IDS, _MASK)),
+        Metric("teacher_agreement", True, _LIKELIEST, token_agreement, needs=(_LIKELIEST.reference, _MASK)),
     ),
     "image-classification": (
         Metric("accuracy", True, _LOGITS, accuracy, needs=("label.classes",)),

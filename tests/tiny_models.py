@@ -16,9 +16,11 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from edgeattn.data.rows import Rows
-from edgeattn.recipe.tasks import ImageClassification, TextEmbedding
+from edgeattn.recipe.tasks import ImageClassification, TextClassification, TextEmbedding, TextGeneration
 from edgeattn.tasks.image_classification import ImageClassificationTask
+from edgeattn.tasks.text_classification import TextClassificationTask
 from edgeattn.tasks.text_embedding import TextEmbeddingTask
+from edgeattn.tasks.text_generation import TextGenerationTask
 
 VOCABULARY, WIDTH, HEADS, LENGTH = 48, 16, 2, 24
 _COMMON = {"vocab_size": VOCABULARY, "initializer_range": 0.4, "pad_token_id": 0}
@@ -156,10 +158,12 @@ def config(name: str, layers: int = 3, **options: object) -> transformers.PreTra
     return getattr(transformers, kind)(**given)
 
 
-def make(name: str, layers: int = 3, *, seed: int = 0, **options: object) -> tuple[PreTrainedModel, dict[str, Tensor]]:
-    """(model in evaluation mode, a batch of three of unequal length)."""
+def make(
+    name: str, layers: int = 3, *, seed: int = 0, head: str | None = None, **options: object
+) -> tuple[PreTrainedModel, dict[str, Tensor]]:
+    """(model in evaluation mode, a batch of three of unequal length). head: a class with another head."""
     torch.manual_seed(seed)
-    model = getattr(transformers, _MODELS[name][1])(config(name, layers, **options))
+    model = getattr(transformers, head or _MODELS[name][1])(config(name, layers, **options))
     for parameter in model.parameters():  # an attention that sees everything alike would hide what it computes
         if parameter.ndim > 1:
             torch.nn.init.normal_(parameter, std=0.4)
@@ -201,6 +205,15 @@ def tokenizer(folder: Path, side: str = "right") -> Path:
     made = transformers.BertTokenizerFast(vocab=str(vocabulary), padding_side=side)
     made.save_pretrained(folder)
     return folder
+
+
+def text_classification_task(folder: Path, labels: int = 3, max_length: int = 16) -> TextClassificationTask:
+    spec = TextClassification(kind="text-classification", labels=labels, max_length=max_length)
+    return TextClassificationTask(spec, tokenizer(folder))
+
+
+def text_generation_task(folder: Path, max_length: int = 16) -> TextGenerationTask:
+    return TextGenerationTask(TextGeneration(kind="text-generation", max_length=max_length), tokenizer(folder))
 
 
 def text_task(folder: Path, max_length: int = 16, side: str = "right") -> TextEmbeddingTask:

@@ -17,6 +17,23 @@ class TextEmbedding(Part):
     max_length: Count = Field(default=128, description="tokens kept of a text, in distillation and evaluation")
 
 
+class TextClassification(Part):
+    """One label per text."""
+
+    columns: ClassVar = ("text", "label")
+    kind: Literal["text-classification"]
+    labels: Count = Field(description="number of classes")
+    max_length: Count = Field(default=128, description="tokens kept of a text, in distillation and evaluation")
+
+
+class TextGeneration(Part):
+    """A causal language model: the next token at every place of a text."""
+
+    columns: ClassVar = ("text",)
+    kind: Literal["text-generation"]
+    max_length: Count = Field(default=128, description="tokens kept of a text, in distillation and evaluation")
+
+
 class ImageClassification(Part):
     """One label per image."""
 
@@ -25,5 +42,5 @@ class ImageClassification(Part):
     labels: Count = Field(description="number of classes")
 
 
-AnyTask = TextEmbedding | ImageClassification
+AnyTask = TextEmbedding | TextClassification | TextGeneration | ImageClassification
 TaskPart = Annotated[AnyTask, Field(discriminator="kind")]

@@ -7,6 +7,8 @@ TASKS: Registry[type[Task]] = Registry(
     "task",
     {
         "text-embedding": "edgeattn.tasks.text_embedding:TextEmbeddingTask",
+        "text-classification": "edgeattn.tasks.text_classification:TextClassificationTask",
+        "text-generation": "edgeattn.tasks.text_generation:TextGenerationTask",
         "image-classification": "edgeattn.tasks.image_classification:ImageClassificationTask",
     },
 )

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -74,11 +75,32 @@ class TextTask(Task):
             yield ("model", "source"), ModelError(fact, fix=_FIX)
 
 
+class LogitsOfText(PreTrainedModel):
+    """A text model with a head, as a module that returns its logits and nothing else, such as a cache."""
+
+    _supports_sdpa = True  # this module has no attention of its own; the model's stays as it is
+    _supports_attention_backend = True
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        super().__init__(model.config)
+        self.model = model
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> dict[str, Tensor]:
+        return {"logits": self.model(input_ids=input_ids, attention_mask=attention_mask).logits}
+
+
 def hidden_distance(student: Sequence[Tensor], teacher: Sequence[Tensor], mask: Tensor) -> Tensor:
     """The mean squared distance of the hidden states of all layers, [B, N, C] each, over what `mask` [B, N] keeps."""
-    weight = mask.unsqueeze(-1).to(student[0].dtype)
-    share = 1 / (weight.sum() * student[0].shape[-1])
-    # The first is the embedding, before any layer.
-    pairs = list(zip(student[1:], teacher[1:], strict=True))
-    total = sum((((s - t).square() * weight).sum() * share for s, t in pairs), start=weight.new_zeros(()))
-    return total / len(pairs)
+    pairs = zip(student[1:], teacher[1:], strict=True)  # the first is the embedding, before any layer
+    return torch.stack([_mean_square(s - t, mask) for s, t in pairs]).mean()
+
+
+def relative_distance(student: Sequence[Tensor], teacher: Sequence[Tensor], mask: Tensor) -> Tensor:
+    """`hidden_distance` with each layer's relative to the teacher's mean square, for models of any scale."""
+    pairs = zip(student[1:], teacher[1:], strict=True)
+    return torch.stack([_mean_square(s - t, mask) / _mean_square(t, mask) for s, t in pairs]).mean()
+
+
+def _mean_square(x: Tensor, mask: Tensor) -> Tensor:
+    weight = mask.unsqueeze(-1).to(x.dtype)
+    return (x.square() * weight).sum() / (weight.sum() * x.shape[-1])
