@@ -16,13 +16,14 @@ def leave_in_float(
     """The fewest layers to leave in float, the worst first, for a cosine of at least `least`; and the cosine then.
 
     cosine_without: the cosine to the fp32 graph with these layers in float and all others quantized. rank: the same
-    on fewer samples, asked once per layer: the worst layer is the one without which it is highest.
+    on fewer samples, asked once per layer, with all others in float: beside several bad layers, the effect of putting
+    back one of them is lost.
     """
     cosine = cosine_without(())
     if cosine >= least:
         return [], cosine
-    alone = {layer: rank((layer,)) for layer in layers}
-    worst_first = sorted(layers, key=alone.__getitem__, reverse=True)
+    alone = {layer: rank([other for other in layers if other != layer]) for layer in layers}
+    worst_first = sorted(layers, key=alone.__getitem__)
     counts = range(1, len(layers))
     count = 1 + bisect_left(counts, least, key=lambda count: cosine_without(worst_first[:count]))
     return worst_first[:count], cosine_without(worst_first[:count])

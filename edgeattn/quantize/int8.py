@@ -120,7 +120,7 @@ def work(argument: dict[str, Any]) -> dict[str, Any]:
 
     spread = slice(None, None, math.ceil(len(held_back) / _RANKED_WITH))
     left, cosine = leave_in_float(
-        cosine_without, quantized.layers, options.least_cosine, rank=lambda layer: cosine_without(layer, spread)
+        cosine_without, quantized.layers, options.least_cosine, rank=lambda others: cosine_without(others, spread)
     )
     quantized.save(Path(argument["out"]), left)
     return {

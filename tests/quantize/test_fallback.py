@@ -23,6 +23,17 @@ def test_the_worst_layers_are_left_in_float_until_it_holds(least, left):
     assert value >= least
 
 
+def test_bad_layers_that_hide_each_other_are_found():
+    """Putting back only one of them changes nothing."""
+
+    def cosine(in_float):
+        return 0.5 if {"b", "d"} - {*in_float} else 0.99
+
+    assert cosine(["b"]) == cosine(["d"]) == cosine([])
+    left, value = leave_in_float(cosine, list(LOSS), 0.98, rank=cosine)
+    assert (sorted(left), value) == (["b", "d"], 0.99)
+
+
 def test_where_nothing_helps_all_layers_are_left_in_float():
     found, value = leave_in_float(lambda _: -1.0, list(LOSS), 0.99, rank=lambda _: -1.0)
     assert sorted(found) == list(LOSS)
