@@ -52,7 +52,7 @@ class Metric:
 
     kept: what it is computed from. needs: the arrays of eval.npz that this is compared with; it has no value without.
     function: (the kept array, those that it needs in their order) -> value.
-    unit: for reports; None: a share, a cosine or a correlation.
+    unit: for reports; None: a share, a cosine or a correlation. nan: what is true of data on which it has no value.
     """
 
     name: str
@@ -61,6 +61,7 @@ class Metric:
     function: Callable[..., float]
     needs: tuple[str, ...]
     unit: str | None = None
+    nan: str = "it is not defined there"
 
 
 def _unit_rows(values: ArrayLike) -> NDArray[np.float64]:
@@ -183,6 +184,7 @@ _LOGITS = Kept("logits", ("batch", None))
 _LOSSES = Kept("next_token_losses", ("batch", "sequence"), next_token_losses)
 _LIKELIEST = Kept("likeliest_tokens", ("batch", "sequence"), likeliest_tokens)
 _IDS, _MASK = "input.input_ids", "input.attention_mask"
+_SHORT = "no text has two tokens"
 
 
 def gold_correlation(embeddings: Array, pairs: Array, gold: Array) -> float:
@@ -197,7 +199,10 @@ def gold_correlation(embeddings: Array, pairs: Array, gold: Array) -> float:
 # The metrics of each task. A recipe that names none means the first that its data allows.
 METRICS: dict[str, tuple[Metric, ...]] = {
     "text-embedding": (
-        Metric("spearman", True, _EMBEDDING, gold_correlation, needs=("label.pairs", "label.scores")),
+        Metric(
+            "spearman", True, _EMBEDDING, gold_correlation, needs=("label.pairs", "label.scores"),
+            nan="all of its scores are the same",
+        ),
         Metric("teacher_cosine", True, _EMBEDDING, mean_cosine, needs=(_EMBEDDING.reference,)),
         Metric("teacher_top10_overlap", True, _EMBEDDING, top_k_overlap, needs=(_EMBEDDING.reference,)),
     ),
@@ -207,15 +212,15 @@ METRICS: dict[str, tuple[Metric, ...]] = {
         Metric("teacher_agreement", True, _LOGITS, agreement, needs=(_LOGITS.reference,)),
     ),
     "text-generation": (
-        Metric("perplexity", False, _LOSSES, perplexity, needs=(_MASK,), unit="per token"),
-        Metric("next_token_accuracy", True, _LIKELIEST, next_token_accuracy, needs=(_IDS, _MASK)),
+        Metric("perplexity", False, _LOSSES, perplexity, needs=(_MASK,), unit="per token", nan=_SHORT),
+        Metric("next_token_accuracy", True, _LIKELIEST, next_token_accuracy, needs=(_IDS, _MASK), nan=_SHORT),
         Metric("teacher_agreement", True, _LIKELIEST, token_agreement, needs=(_LIKELIEST.reference, _MASK)),
     ),
     "image-classification": (
         Metric("accuracy", True, _LOGITS, accuracy, needs=("label.classes",)),
         Metric("teacher_agreement", True, _LOGITS, agreement, needs=(_LOGITS.reference,)),
     ),
-}
+}  # fmt: skip
 
 
 def metrics_of(kind: str) -> tuple[Metric, ...]:

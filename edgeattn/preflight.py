@@ -167,7 +167,7 @@ def _check_metrics(findings: _Findings, recipe: Recipe, task: Task, samples: Sam
     if wanted is None or wanted in usable:
         return
     if wanted in values:
-        fact = f"{wanted} has no value on the held-out data: all of its scores are the same"
+        fact = f"{wanted} has no value on the held-out data: {metric(task.kind, wanted).nan}"
     else:
         needs = metric(task.kind, wanted).needs
         lacking = " and ".join(key.removeprefix("label.") for key in needs if key not in samples)
@@ -286,8 +286,9 @@ def _check_fit(findings: _Findings, recipe: Recipe, task: Task, model: PreTraine
             fix = f"use {height}" if height == width else "give square images"
             findings.add(("model", "image_size"), RecipeError(fact, fix=fix))
     else:
-        for place, error in task.misfits(model, samples):
-            findings.add(place, error)
+        with findings.at("model", "source"):
+            for place, error in task.misfits(model, samples):
+                findings.add(place, error)
 
 
 def _example(task: Task, model: PreTrainedModel, samples: Samples | None, limit: int | None) -> dict[str, Any]:

@@ -306,3 +306,28 @@ def test_an_out_that_cannot_be_written_is_found(tmp_path):
         check_out(tmp_path / "file")
     with pytest.raises(ResourceError, match=r"^/proc/bundle: cannot be written: .+\n  fix: choose another --out"):
         check_out(Path("/proc/bundle"))
+
+
+def test_a_classifier_and_its_data_must_fit_the_recipe(folder):
+    model = tiny_models.make("bert", layers=3, head="BertForSequenceClassification", num_labels=3)[0]
+    model.save_pretrained(folder / "teacher")
+    texts = tiny_models.sentences(12, seed=1)
+    (folder / "labels.jsonl").write_text(
+        "".join(json.dumps({"text": text, "label": i % 2}) + "\n" for i, text in enumerate(texts))
+    )
+    text = TEXTS.replace("text-embedding", "text-classification, labels: 3").replace("pairs.jsonl", "labels.jsonl")
+    assert checked(folder, text)["eval"] == 12
+    said = refusal(folder, text, ("labels: 3", "labels: 2"))[1]
+    assert said.startswith("recipe.yaml:5: task.labels: 2 labels, and the model has 3\n  fix: use 3")
+    said = refusal(folder, text, ("labels.jsonl", "train.txt"))[1]
+    assert said.startswith("recipe.yaml:8: data.eval.source: train.txt: no column 'label'")
+
+
+def test_a_language_model_is_a_decoder(folder):
+    text = TEXTS.replace("text-embedding", "text-generation").replace("pairs.jsonl", "eval.txt")
+    (folder / "eval.txt").write_text("\n".join(tiny_models.sentences(12, seed=1)))
+    tiny_models.make("bert", layers=3, head="BertLMHeadModel")[0].save_pretrained(folder / "teacher")
+    said = refusal(folder, text, ("x", "x"))[1]
+    assert said.startswith("recipe.yaml:4: model.source: BertLMHeadModel is no causal language model")
+    tiny_models.make("llama", layers=3, head="LlamaForCausalLM")[0].save_pretrained(folder / "teacher")
+    assert checked(folder, text)["layers"] == 3

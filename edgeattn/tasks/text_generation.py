@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from edgeattn.data.rows import Rows
+from edgeattn.errors import InputError, ModelError
+from edgeattn.models.reading import models_fault
 from edgeattn.recipe.tasks import TextGeneration
 from edgeattn.tasks.base import Samples
 from edgeattn.tasks.classes import classes_distance
 from edgeattn.tasks.text import LogitsOfText, TextTask, relative_distance
+from edgeattn.yamlfile import Place
 
 
 class TextGenerationTask(TextTask):
@@ -30,6 +34,23 @@ class TextGenerationTask(TextTask):
     def encode(self, rows: Rows, *, held_out: bool, max_length: int | None = None) -> Samples:
         columns = self.read(rows, held_out=held_out)
         return self.tokens(columns["text"], held_out=held_out, max_length=max_length)
+
+    def misfits(self, model: PreTrainedModel, samples: Samples) -> Iterator[tuple[Place, InputError]]:
+        others = list(super().misfits(model, samples))
+        yield from others
+        if not others and self._sees_later_tokens(model, samples):
+            fact = f"{type(model).__name__} is no causal language model: its logits depend on later tokens"
+            yield ("model", "source"), ModelError(fact, fix="give a decoder, or set is_decoder in its config.json")
+
+    def _sees_later_tokens(self, model: PreTrainedModel, samples: Samples) -> bool:
+        """Whether logits change when only the token after them does."""
+        feeds = self.example(samples)
+        changed = {**feeds, "input_ids": feeds["input_ids"].clone()}
+        changed["input_ids"][:, -1] = (feeds["input_ids"][:, -1] + 1) % model.get_input_embeddings().weight.shape[0]
+        whole = self.exportable(model)
+        with models_fault(self.teacher, "check that the data fits the model"), torch.no_grad():
+            before, after = (whole(**each)["logits"][:, :-1] for each in (feeds, changed))
+        return not torch.allclose(before, after, rtol=1e-3, atol=1e-4)
 
     def exportable(self, model: PreTrainedModel) -> PreTrainedModel:
         return LogitsOfText(model)

@@ -103,3 +103,14 @@ def test_the_best_model_of_two_has_the_lower_perplexity(task, model):
     assert second["perplexity"] < first["perplexity"] / 2
     assert second["next_token_accuracy"] > first["next_token_accuracy"]
     assert first["teacher_agreement"] == 1 > second["teacher_agreement"]
+
+
+def test_a_model_that_sees_later_tokens_is_refused(task, model):
+    samples = task.encode(tiny_models.text_rows(6), held_out=True)
+    assert list(task.misfits(model, samples)) == []
+    encoder = tiny_models.make("bert", layers=1, head="BertLMHeadModel")[0]
+    ((place, error),) = task.misfits(encoder, samples)
+    assert place == ("model", "source")
+    assert str(error).startswith("BertLMHeadModel is no causal language model: its logits depend on later tokens")
+    decoder = tiny_models.make("bert", layers=1, head="BertLMHeadModel", is_decoder=True)[0]
+    assert list(task.misfits(decoder, samples)) == []
