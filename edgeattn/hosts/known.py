@@ -135,9 +135,8 @@ def check_name(name: str) -> None:
 def check_place(python: str, folder: str | None) -> None:
     """Raises InputError for an interpreter or folder whose name is not plain."""
     if not re.fullmatch(_PYTHON, python):
-        raise InputError(
-            f"{python!r} cannot be the name of a Python", where="--python", fix="use a name or a full path"
-        )
+        fact = f"{python!r} is not the name or path of a Python"
+        raise InputError(fact, where="--python", fix="such as python3.11 or /opt/python/bin/python3")
     if folder is not None and (not re.fullmatch(_PATH, folder) or ".." in folder.split("/")):
         raise InputError(f"{folder!r} is not a full, plain path", where="--folder", fix="such as /data/edgeattn")
 

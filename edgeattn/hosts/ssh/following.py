@@ -19,7 +19,7 @@ _BEAT_S = 5.0
 _SILENT_S = 40.0  # the device says something at least every 5 s
 _MESSAGE_LIMIT_BYTES = 64 * 1024
 _LINE_SHOWN = 500
-_OUTPUT_LIMIT_BYTES = 4 * 1024 * 1024
+_LINES_SHOWN = 10_000
 
 
 def follow(remote: Remote, job: str, say: Callable[[str], None], patience: Patience, cancelled: threading.Event) -> int:
@@ -35,10 +35,11 @@ def follow(remote: Remote, job: str, say: Callable[[str], None], patience: Patie
                 patience.heard()
                 if message.line is not None:
                     offset = message.offset
-                    if shown <= _OUTPUT_LIMIT_BYTES:
-                        line = remote.shown(message.line)[:_LINE_SHOWN]
-                        shown += len(line)
-                        say(line if shown <= _OUTPUT_LIMIT_BYTES else "further output is left out")
+                    shown += 1
+                    if shown <= _LINES_SHOWN:
+                        say(remote.shown(message.line)[:_LINE_SHOWN])
+                    elif shown == _LINES_SHOWN + 1:
+                        say("further output is left out")
                 if message.ended is not None:
                     return message.ended
                 if message.lost is not None:
