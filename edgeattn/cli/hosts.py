@@ -133,7 +133,7 @@ def _accept(address: str, found: str, expected: str | None) -> None:
     """Raise unless the host key's fingerprint is the expected one, or the user says that it is right."""
     from edgeattn.errors import DeviceError
 
-    how = "on the device, `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` shows it"
+    how = "on the device, `ssh-keyscan -t ed25519 localhost | ssh-keygen -lf -` shows it"
     if expected is not None:
         if found != expected:
             raise DeviceError(
