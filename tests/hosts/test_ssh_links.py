@@ -66,7 +66,7 @@ def test_a_killed_connection_resumes(device, tiny, side):
     else:
         control = f"edgeattn-ssh-{process.pid}-"
         for each in psutil.process_iter(["name", "cmdline"]):
-            if each.info["name"] == "ssh" and any(control in word for word in each.info["cmdline"]):
+            if each.info["name"] == "ssh" and any(control in word for word in each.info["cmdline"] or ()):
                 each.kill()
     out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
