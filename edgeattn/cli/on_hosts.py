@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -36,37 +36,34 @@ def host_options(command: F) -> F:
 
 @dataclass
 class Outcome:
-    """What a job gave on one host: a document, or an error."""
+    """What a job gave on one host: a document, or an error. done: set when it has ended."""
 
     host: str
+    done: threading.Event = field(default_factory=threading.Event)
     document: dict[str, Any] | None = None
     error: EdgeattnError | None = None
 
 
 def side_by_side(hosts: Sequence[str], wait: bool, job: DeviceJob, bundle: Path) -> list[Outcome]:
     """What the job gives on each of several hosts, at the same time. Ctrl-C ends it on all of them."""
-    from edgeattn.hosts import open_host
+    from edgeattn.hosts import LOCAL, open_host
 
     opened = [open_host(text, wait=wait, record=False) for text in hosts]
     names = [host.name for host in opened]
     if len(set(names)) < len(names):
         raise InputError(f"--host names {max(names, key=names.count)} twice", fix="name each host once")
     outcomes = [Outcome(name) for name in names]
-    threads = [
-        threading.Thread(target=_run, args=(host, job, bundle, outcome), daemon=True)
-        for host, outcome in zip(opened, outcomes, strict=True)
-    ]
     try:
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        for host, outcome in zip(opened, outcomes, strict=True):
+            threading.Thread(target=_run, args=(host, job, bundle, outcome), daemon=True).start()
+        for outcome in outcomes:
+            outcome.done.wait()  # not Thread.join, after whose interruption a thread counts as ended
     except KeyboardInterrupt:
         for host in opened:
             host.cancel()
-        for thread, name in zip(threads, names, strict=True):
-            if name != "local":
-                thread.join(_STOP_S)
+        for outcome in outcomes:
+            if outcome.host != LOCAL:  # ends with this process
+                outcome.done.wait(_STOP_S)
         raise
     return outcomes
 
@@ -113,3 +110,5 @@ def _run(host: Host, job: DeviceJob, bundle: Path, outcome: Outcome) -> None:
         outcome.error = EdgeattnError(
             f"internal error: {type(error).__name__}: {error}", fix="run it with this host only"
         )
+    finally:
+        outcome.done.set()

@@ -106,6 +106,18 @@ def test_ctrl_c_ends_the_processes_there_and_frees_the_device(device, tiny, caps
     assert run(["verify", str(tiny.path), "--host", "board"]) == 0, "the lease is free"
 
 
+def test_ctrl_c_ends_the_job_on_several_hosts(device, tiny):
+    fake(device, ENDLESS)
+    process = controller("verify", str(tiny.path), "--host", "local", "--host", "board")
+    begun(device)
+    there = psutil.Process(job_pid(device))
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "board: ending the job there\n" in err
+    assert not psutil.wait_procs([there], timeout=5)[1]
+
+
 def test_a_second_job_is_told_who_has_the_device_since_when(device, tiny, tmp_path, capsys):
     other = tiny_bundle.make(tmp_path / "other", name="other")
     fake(device, f'echo begun >&2; while [ ! -e {tmp_path}/go ]; do sleep 0.1; done; exec "$REAL" "$@"')

@@ -84,6 +84,7 @@ def _publish(back: Back, files: Files, changed: Files, folder: Path) -> None:
             _fetch(back, name, changed[name], folder)
         else:
             shutil.copyfile(back.bundle.path / name, folder / name)
+    Bundle.open(folder)  # before anything here is touched
     publish(folder, back.bundle.path)
     refresh(Bundle.open(back.bundle.path))
 
