@@ -25,6 +25,8 @@ from edgeattn.manifest import (
     REPORTS,
     Axis,
     BenchSpec,
+    Bucket,
+    Candidate,
     EngineRef,
     FileEntry,
     Interface,
@@ -35,12 +37,15 @@ from edgeattn.manifest import (
 )
 from edgeattn.registry import did_you_mean
 from edgeattn.runtimes import RUNTIMES
+from edgeattn.runtimes.graphs import check_graph
 from edgeattn.store import disk_errors, fsync, locked, replacing, sha256_file, write_json
 
 __all__ = [
     "Axis",
     "BenchSpec",
+    "Bucket",
     "Bundle",
+    "Candidate",
     "EngineRef",
     "FileEntry",
     "Interface",
@@ -48,7 +53,9 @@ __all__ = [
     "TaskSpec",
     "TensorSpec",
     "check_replaceable",
+    "link",
     "publish",
+    "rebuild",
     "write",
 ]
 
@@ -93,7 +100,18 @@ class Bundle:
                 fact = f"engine {which!r} needs {engine.graph!r}, which is not listed"
                 raise BundleError(fact, where=where, fix=COPY_AGAIN)
             RUNTIMES[engine.runtime].check(path, engine, manifest)
+        for candidate in manifest.candidates:
+            _check_candidate(path, candidate, manifest)
         return cls(path, manifest)
+
+    def require_built(self) -> None:
+        """Raise BundleError for a bundle that has candidates and no engine yet."""
+        if not self.manifest.engines:
+            raise BundleError(
+                "is not built yet: it holds candidates and no engine",
+                where=str(self.path),
+                fix=f"run `edgeattn build {self.path}` on the device that it is for",
+            )
 
     def graph(self, which: Literal["efficient", "dense"]) -> Path:
         """The ONNX graph of one engine."""
@@ -121,7 +139,7 @@ class Bundle:
             raise BundleError(f"cannot be read: {error}", where=str(file), fix=COPY_AGAIN) from error
 
     def record(self, name: str, document: Any) -> None:
-        """Write or replace a report: JSON for verify.json and bench.json, text for report.html."""
+        """Write or replace a report: a document for JSON, text for the others."""
         if name not in REPORTS:
             raise ValueError(f"{name!r} is not one of {', '.join(REPORTS)}")
         with _exclusive(self.path):
@@ -137,6 +155,34 @@ class Bundle:
                 with replacing(self.path / name) as temporary:
                     temporary.write_text(document, encoding="utf-8")
             self.manifest = _write_manifest(self.path, manifest, {**others, name: _entry(self.path / name)})
+
+
+def rebuild(bundle: Bundle, fill: Callable[[Path], Manifest]) -> Bundle:
+    """Replace a bundle by what `fill` makes in an empty folder, whole or not at all.
+
+    fill: may link to files of the bundle; returns the manifest. A reader sees the old bundle or the new one.
+    """
+    path = bundle.path.resolve()
+    with disk_errors(path.parent, "work on a copy of the bundle on another disk"), _exclusive(path.parent):
+        beside = path.with_name(f".{path.name}.edgeattn-new")
+        _remove(beside)  # left by a process that was killed
+        try:
+            beside.mkdir()
+            made = write(beside, fill(beside))
+            _put_in_place(beside, path)
+            fsync(path.parent)
+        finally:
+            _remove(beside)
+    return Bundle(bundle.path, made.manifest)
+
+
+def link(source: Path, target: Path) -> None:
+    """Give a file a second name; where the file system cannot, copy it."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        target.hardlink_to(source)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 def write(folder: Path, manifest: Manifest) -> Bundle:
@@ -194,6 +240,29 @@ def _walk(path: Path) -> Iterator[Path]:
                 )
         for name in sorted(names):
             yield Path(folder, name)
+
+
+def _check_candidate(path: Path, candidate: Candidate, manifest: Manifest) -> None:
+    where = str(path / MANIFEST)
+    for runtime in candidate.runtimes:
+        if runtime not in RUNTIMES:
+            fact = f"candidate {candidate.name!r} needs the unknown runtime {runtime!r}"
+            raise BundleError(fact, where=where, fix=did_you_mean(runtime, list(RUNTIMES)))
+    inside = f"{candidate.folder}/"
+    files = {name.removeprefix(inside): entry for name, entry in manifest.files.items() if name.startswith(inside)}
+    graphs = {candidate.graph: None, **{bucket.graph: bucket.length for bucket in candidate.buckets}}
+    operators = {operator for runtime in candidate.runtimes for operator in RUNTIMES[runtime].operators}
+    for graph, length in graphs.items():
+        if graph not in files:
+            raise BundleError(f"{inside}{graph} is not listed", where=where, fix=COPY_AGAIN)
+        check_graph(
+            path / candidate.folder / graph,
+            files,
+            domains={operator.partition("::")[0] for operator in operators},
+            inputs=manifest.inputs,
+            outputs=manifest.outputs,
+            sizes={manifest.length_axis: length} if manifest.length_axis and length else {},
+        )
 
 
 def _check_relative(path: Path, name: str) -> None:
@@ -277,12 +346,17 @@ def check_replaceable(out: Path) -> None:
 def _copy(staged: Path, to: Path) -> None:
     """Copy what the manifest lists, with the modes that the user's umask gives."""
     to.mkdir()
-    names = read_manifest(staged).files
-    for name in [*names, MANIFEST]:
+    files = read_manifest(staged).files
+    copied: dict[str, Path] = {}  # digest -> where it is: candidates share weights
+    for name in [*files, MANIFEST]:
         _check_relative(staged, name)
-        target = to / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(staged / name, target)
+        target, digest = to / name, files[name].sha256 if name in files else MANIFEST
+        if digest in copied:
+            link(copied[digest], target)
+        else:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(staged / name, target)
+            copied[digest] = target
         fsync(target)
 
 

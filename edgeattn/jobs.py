@@ -7,7 +7,6 @@ what a person there would type.
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +39,35 @@ class DeviceJob(Protocol):
         The evidence and the report are recorded in the bundle. Raises EdgeattnError.
         """
         ...
+
+
+@dataclass(frozen=True)
+class Build:
+    """Makes engines of a bundle's candidates, times them, and keeps the best that is accurate.
+
+    keep_candidates: keep the graphs that are not chosen too.
+    """
+
+    keep_candidates: bool = False
+
+    name: ClassVar[str] = "build"
+    only_reports: ClassVar[bool] = False
+
+    def arguments(self) -> tuple[str, ...]:
+        return ("--keep-candidates",) if self.keep_candidates else ()
+
+    def run(self, folder: Path, progress: Progress) -> dict[str, Any]:
+        from edgeattn.build.run import build
+        from edgeattn.bundle import Bundle
+        from edgeattn.report.html import refresh
+        from edgeattn.store import Store
+
+        bundle = Bundle.open(folder)
+        document = build(
+            bundle, store=Store(Store.default_root()), progress=progress, keep_candidates=self.keep_candidates
+        )
+        refresh(bundle)
+        return document
 
 
 @dataclass(frozen=True)
@@ -105,27 +133,23 @@ class Bench:
                 where=str(folder),
                 fix="give another folder with --out, or copy the bundle to a writable one",
             )
-        document = self.over([bundle], progress, folder / "report.html")
+        document = self.over([bundle], progress)
         bundle.record("bench.json", document)
         refresh(bundle)
         return document
 
-    def over(self, bundles: Sequence[Bundle], progress: Progress, report: Path | None = None) -> dict[str, Any]:
-        """The document of one bundle, or of the shipped engines of several; nothing is recorded in them.
-
-        report: the page that the caller is going to write.
-        """
+    def over(self, bundles: Sequence[Bundle], progress: Progress) -> dict[str, Any]:
+        """The document of one bundle, or of the shipped engines of several; nothing is recorded in them."""
         from edgeattn.bench.bundles import bench
         from edgeattn.bench.protocol import Protocol
 
-        start = time.monotonic()
         protocol = Protocol.quick() if self.quick else Protocol()
         spec, count = bundles[0].manifest.bench, max(2, len(bundles))
         lengths, pairs = self.lengths or spec.lengths or (None,), self.pairs or spec.pairs
         least, most = protocol.seconds(len(lengths), pairs, count)
         what = "dense and efficient" if len(bundles) == 1 else f"{count} bundles"
         progress.stage(self.name, f"{what} in turn, takes {duration(least)} to {duration(most)}")
-        document = bench(
+        return bench(
             bundles,
             lengths=self.lengths,
             pairs=self.pairs,
@@ -133,8 +157,6 @@ class Bench:
             protocol=protocol,
             progress=progress,
         )
-        progress.finish(self.name, time.monotonic() - start, note="" if report is None else str(report))
-        return document
 
 
 def _given(option: str, value: object) -> tuple[str, ...]:

@@ -24,6 +24,8 @@ __all__ = [
     "REPORTS",
     "Axis",
     "BenchSpec",
+    "Bucket",
+    "Candidate",
     "EngineRef",
     "FileEntry",
     "Interface",
@@ -36,8 +38,11 @@ __all__ = [
 
 SCHEMA_VERSION = 1
 MANIFEST = "bundle.json"
-SIDES = ("efficient", "dense")
-REPORTS = ("verify.json", "bench.json", "report.html")
+Side = Literal["efficient", "dense"]
+SIDES: tuple[Side, ...] = ("efficient", "dense")
+GRAPHS: dict[Side, str] = {"efficient": "model.onnx", "dense": "dense.onnx"}
+CANDIDATES = "candidates"
+REPORTS = ("install.md", "build.json", "verify.json", "bench.json", "report.html")
 
 Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 
@@ -70,6 +75,39 @@ class EngineRef(Part):
     graph: GraphName
     method: Name
     least_cosine: Annotated[float, Field(ge=0, le=1)]
+
+
+class Bucket(Part):
+    """A copy of a graph with a fixed sequence length, in the same folder."""
+
+    length: Count
+    graph: GraphName
+
+
+class Candidate(Part):
+    """A graph that the build times: a form of one side's model, quantized by a method.
+
+    folder: holds the graph, GRAPHS[side], its weights and its buckets. form: "plain", or how its operators are fused.
+    rank: of the method; 0 is the most precise. runtimes: of the target, that can run it.
+    least_cosine: see `EngineRef`. cosine: the least to the golden outputs, measured where the graph was made.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][A-Za-z0-9 ._-]{0,99}$")]
+    side: Side
+    form: Name
+    method: Name
+    rank: NonNegativeInt
+    folder: Annotated[str, Field(pattern=r"^candidates/[a-z0-9][A-Za-z0-9._-]{0,99}$")]
+    buckets: Many[Bucket] = ()
+    runtimes: Distinct[Name]
+    least_cosine: Annotated[float, Field(ge=0, le=1)]
+    cosine: Annotated[float, Field(ge=-1, le=1)] | None = None
+    facts: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def graph(self) -> str:
+        """Name of the graph in the folder."""
+        return GRAPHS[self.side]
 
 
 class TaskSpec(Part):
@@ -108,7 +146,11 @@ class PlanEntry(Part):
 
 
 class Manifest(Interface):
-    """bundle.json. `write` fills in files."""
+    """bundle.json. `write` fills in files.
+
+    engines: none until the bundle is built; candidates: what a build chooses from. prefer: what it chooses by.
+    training: facts of the student's training, and its scores.
+    """
 
     schema_version: Literal[1] = 1
     name: Name
@@ -119,10 +161,12 @@ class Manifest(Interface):
     target: dict[str, Any]
     task: TaskSpec
     bench: BenchSpec
-    engines: dict[str, EngineRef]
+    engines: dict[str, EngineRef] = Field(default_factory=dict)
+    candidates: Many[Candidate] = ()
+    prefer: Literal["latency", "size"] = "latency"
     provenance: dict[str, str]
     libraries: dict[str, str]
-    choice: dict[str, Any]
+    training: dict[str, Any]
     files: dict[str, FileEntry] = Field(default_factory=dict)
 
     @property
@@ -134,7 +178,7 @@ class Manifest(Interface):
     @field_validator("engines")
     @classmethod
     def _efficient_at_least(cls, engines: Mapping[str, EngineRef]) -> Mapping[str, EngineRef]:
-        if "efficient" not in engines or not set(engines) <= set(SIDES):
+        if engines and ("efficient" not in engines or not set(engines) <= set(SIDES)):
             raise ValueError(f"{sorted(engines)}; a bundle has the engine 'efficient', and may have 'dense'")
         return engines
 
@@ -157,6 +201,15 @@ class Manifest(Interface):
             raise ValueError("bench.lengths: there is no length_axis that they are along")
         if self.bench.lengths and longest and max(self.bench.lengths) > longest:
             raise ValueError(f"bench.lengths: {max(self.bench.lengths)} is more than the {longest} of the axis")
+        return self
+
+    @model_validator(mode="after")
+    def _built_or_to_build(self) -> Manifest:
+        if not self.engines and not any(candidate.side == "efficient" for candidate in self.candidates):
+            raise ValueError("it has neither an engine nor a candidate for one")
+        folders = [candidate.folder for candidate in self.candidates]
+        if len(set(folders)) < len(folders):
+            raise ValueError("two candidates have the same folder")
         return self
 
 

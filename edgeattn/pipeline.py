@@ -12,12 +12,13 @@ from pathlib import Path
 
 from edgeattn import stages
 from edgeattn.bundle import Bundle, check_out, publish
-from edgeattn.devices import DeviceProfile, fingerprint
+from edgeattn.devices import DeviceProfile
+from edgeattn.hosts.absent import leave_unbuilt
 from edgeattn.progress import Progress
 from edgeattn.recipe import LoadedRecipe, Recipe
 from edgeattn.stage import Runner, Stage
 from edgeattn.store import Store
-from edgeattn.target import require_here, supported
+from edgeattn.target import Target
 from edgeattn.yamlfile import Positions
 
 _TORCH = ("torch", "transformers")
@@ -45,17 +46,22 @@ STAGES = (
         libraries=(*_TORCH, "onnx", "onnxscript"),
     ),
     Stage(
-        "build", 5, stages.build, inputs=("data", "export"),
-        recipe=("task.kind", "quantize", "accept", "bench.lengths", "bench.batch_size", "export.buckets"),
-        device=("name", "runtimes", "cpu"), libraries=("onnx", "nncf"), measured=True,
+        "quantize", 1, stages.quantize, inputs=("data", "export"),
+        recipe=("quantize.methods", "export.buckets"), device=("name", "runtimes", "cpu"),
+        libraries=("onnx", "onnxruntime", "nncf"),
     ),
     Stage(
-        "bundle", 3, stages.assemble, inputs=("teacher", "convert", "distill", "export", "build"),
+        "bundle", 4, stages.assemble, inputs=("teacher", "convert", "distill", "export", "quantize"),
         recipe=tuple(Recipe.model_fields), device=tuple(DeviceProfile.model_fields), libraries=stages.NAMED_LIBRARIES,
     ),
-    Stage("verify", 3, stages.verify, inputs=("bundle",), measured=True),
-    Stage("bench", 3, stages.bench, inputs=("bundle", "verify"), measured=True),
 )  # fmt: skip
+
+# Jobs that the target's host runs on the bundle: see `edgeattn.hosts`.
+ON_THE_DEVICE = (
+    Stage("build", 5, stages.build, inputs=("bundle",), measured=True),
+    Stage("verify", 4, stages.verify, inputs=("build",), measured=True),
+    Stage("bench", 4, stages.bench, inputs=("build",), of={"build": stages.built_engines}, measured=True),
+)
 
 
 def preflight(positions: Positions) -> Stage:
@@ -75,28 +81,24 @@ def preflight(positions: Positions) -> Stage:
 
 def compile_recipe(
     loaded: LoadedRecipe,
-    device: DeviceProfile,
+    target: Target,
     out: Path,
     *,
     store: Store,
     progress: Progress,
     fresh: bool = False,
 ) -> Bundle:
-    """Make the bundle of a recipe for a device and publish it at `out`.
+    """Make the bundle of a recipe for a target and publish it at `out`; without a host it is left unbuilt.
 
     fresh: take nothing from the store. Raises an EdgeattnError; `out` is then as it was.
     """
-    require_here(
-        device,
-        where="--target",
-        fix="engines are built on the device that runs them: run `edgeattn compile --target cpu` there; "
-        "building on another device from here comes with a later version",
-    )
     check_out(out)
-    # Chosen once for all stages: the first runtime of the profile that is installed here.
-    device = device.model_copy(update={"runtimes": (supported(device),)})
-    run = Runner(store, progress, loaded.recipe, device, loaded.root, machine=fingerprint(), fresh=fresh)
+    run = Runner(store, progress, loaded.recipe, target.profile, loaded.root, target.host, target.machine, fresh=fresh)
     for stage in (preflight(loaded.positions), *STAGES):
         run(stage)
-    made, verified, timed = (run.artifacts[name].path for name in ("bundle", "verify", "bench"))
-    return publish(made, out, finish=lambda bundle: stages.record(bundle, verified, timed))
+    if target.host is None:
+        return publish(run.artifacts["bundle"].path, out, finish=leave_unbuilt)
+    for stage in ON_THE_DEVICE:
+        run(stage)
+    built, verified, timed = (run.artifacts[name].path for name in ("build", "verify", "bench"))
+    return publish(built, out, finish=lambda bundle: stages.record(bundle, verified, timed))

@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from edgeattn import __version__
 from edgeattn.devices import DeviceProfile
 from edgeattn.errors import DeviceError
+from edgeattn.hosts.base import Host
 from edgeattn.progress import Progress
 from edgeattn.recipe import Recipe
 from edgeattn.store import Artifact, Store
@@ -29,6 +30,7 @@ M = TypeVar("M", bound=BaseModel)
 class Job:
     """What the body of a stage gets.
 
+    host: where the work on the device runs, for a stage that is measured.
     recipe, device: only the parts that the stage declares; reading another raises LookupError.
     inputs: the artifacts of the stages that it declares, by name.
     out: an empty folder for the stage's files. work: a folder that survives a kill, for checkpoints.
@@ -37,10 +39,18 @@ class Job:
     recipe: Recipe
     device: DeviceProfile
     inputs: Mapping[str, Artifact]
+    device_host: Host | None
     files_root: Path | None
     out: Path
     work: Path
     progress: Progress
+
+    @property
+    def host(self) -> Host:
+        """The host of the target, for a stage that declares `measured`."""
+        if self.device_host is None:
+            raise LookupError("the stage runs on the device and does not declare `measured`")
+        return self.device_host
 
     @property
     def root(self) -> Path:
@@ -64,11 +74,12 @@ class Stage:
 
     version: raised when the body comes to make something else of the same inputs.
     body: fills `out` and returns facts for JSON, of which "note" is a few words for the terminal.
-    inputs: names of earlier stages.
+    inputs: names of earlier stages. of: name of an input -> digest of the part of it that the body reads; without
+        one, all of it.
     recipe, device: the parts that the body reads, such as "task" or "data.train".
     files: digests of what the body reads outside of the store, from its parts of the recipe and the root of file names.
     libraries: packages whose version changes the result.
-    measured: the result holds for this machine only.
+    measured: the body runs on the target's host, and the result holds for that machine only.
     check: the body makes no files; it runs before the store is touched, so that what it refuses leaves nothing behind.
     """
 
@@ -76,6 +87,7 @@ class Stage:
     version: int
     body: Callable[[Job], dict[str, Any]]
     inputs: tuple[str, ...] = ()
+    of: Mapping[str, Callable[[Artifact], str]] = field(default_factory=dict)
     recipe: tuple[str, ...] = ()
     device: tuple[str, ...] = ()
     files: Callable[[Recipe, Path], Sequence[str]] | None = None
@@ -104,6 +116,10 @@ def only(model: M, parts: Sequence[str]) -> M:
             known = [rest for rest in inner[name] if rest.partition(".")[0] in type(value).model_fields]
             copied.__dict__[name] = only(value, known)
     return copied
+
+
+def _part(stage: Stage, name: str, artifact: Artifact) -> Artifact | str:
+    return stage.of[name](artifact) if name in stage.of else artifact
 
 
 def _run(stage: Stage, job: Job) -> dict[str, Any]:
@@ -135,6 +151,7 @@ def versions(*packages: str) -> dict[str, str]:
 class Runner:
     """Runs stages one after another and keeps their artifacts.
 
+    host, machine: of the target; host is None where none of the stages is measured.
     machine: what measured results depend on, of `edgeattn.devices.fingerprint`.
     """
 
@@ -143,6 +160,7 @@ class Runner:
     recipe: Recipe
     device: DeviceProfile
     root: Path
+    host: Host | None
     machine: Mapping[str, Any]
     fresh: bool = False
     artifacts: dict[str, Artifact] = field(default_factory=dict)
@@ -153,19 +171,22 @@ class Runner:
         self.progress.stage(stage.name)
         recipe, device = only(self.recipe, stage.recipe), only(self.device, stage.device)
         inputs = {name: self.artifacts[name] for name in stage.inputs}
-        root = self.root if stage.files else None
+        root, host = self.root if stage.files else None, self.host if stage.measured else None
         key: dict[str, Any] = {
             "reads": {
                 "recipe": _document(recipe),
                 "device": _document(device),
                 "machine": dict(self.machine) if stage.measured else None,
             },
-            "inputs": [*inputs.values(), *(stage.files(recipe, self.root) if stage.files else ())],
+            "inputs": [
+                *(_part(stage, name, each) for name, each in inputs.items()),
+                *(stage.files(recipe, self.root) if stage.files else ()),
+            ],
             "libraries": versions(*stage.libraries),
         }
 
         def build(out: Path, work: Path) -> dict[str, Any]:
-            return _run(stage, Job(recipe, device, inputs, root, out, work, self.progress))
+            return _run(stage, Job(recipe, device, inputs, host, root, out, work, self.progress))
 
         if stage.check and (self.fresh or self.store.find(stage.name, stage.version, **key) is None):
             facts = build(Path(), Path())

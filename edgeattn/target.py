@@ -1,46 +1,119 @@
-"""Whether a bundle for a device can be built and measured here, and with which runtime."""
+"""The target of a bundle: a device profile, the runtimes that it allows and the device has, and where the work runs.
+
+A target is resolved once, before anything is trained. On the device, `target_here` checks that this machine is it.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from packaging.version import Version
 from pydantic import ValidationError
 
 from edgeattn.bundle import Bundle
-from edgeattn.devices import DeviceProfile, RuntimeSupport, device_names, load_device, probe_cpu
+from edgeattn.devices import CpuFacts, DeviceProfile, RuntimeSupport, device_names, load_device, probe_cpu
+from edgeattn.devices.load import UNKNOWN
+from edgeattn.devices.probe import usable_memory_bytes
 from edgeattn.errors import BundleError, DeviceError
 from edgeattn.manifest import MANIFEST
 from edgeattn.runtimes import RUNTIMES
 
+if TYPE_CHECKING:
+    from edgeattn.hosts.base import Host
+
+_STATED = {"model": "its processor is", "cores": "its cores are", "threads": "its threads are"}
 _INSTALL = "install it in that version or a later one; `edgeattn doctor` shows what is installed"
 
 
-def require_here(device: DeviceProfile, *, where: str, fix: str) -> None:
-    """Raise DeviceError unless this machine is the device, so that results are never labelled as another device's.
+@dataclass(frozen=True)
+class Target:
+    """What a recipe is compiled for.
 
-    where, fix: the place of the device's name, and what to do instead.
+    profile: with the runtimes that the host has; all of them where there is no host. host: None where the bundle is
+    left unbuilt. machine: the host's fingerprint.
     """
-    # A profile that probes may state another processor, or have been read on another machine.
-    if not device.probe or device.cpu != probe_cpu():
-        raise DeviceError(f"{device.name} is not this machine", where=where, fix=fix)
+
+    profile: DeviceProfile
+    host: Host | None
+    machine: Mapping[str, Any]
+
+
+def resolve(name: str, host: Host | None) -> Target:
+    """The target `name`, a device or the path of a profile, on a host; without one the bundle is left unbuilt.
+
+    Raises InputError for a profile that cannot be read, DeviceError where the host is not the device or has none of
+    its runtimes.
+    """
+    if host is None:
+        return Target(load_device(name, probed=UNKNOWN), None, {})
+    facts = host.probe()
+    cpu, memory_bytes = facts.profile.cpu, facts.profile.memory_bytes
+    profile = load_device(name, probed=(cpu, memory_bytes))
+    if reason := difference(profile, cpu or CpuFacts()):
+        raise DeviceError(
+            f"{host.name} is not {profile.name}: {reason}",
+            where="--host",
+            fix="name a host that is one with --host, or leave the bundle unbuilt with --host none",
+        )
+    runtimes = usable_runtimes(profile, facts.runtimes)
+    return Target(profile.model_copy(update={"runtimes": runtimes}), host, facts.fingerprint)
+
+
+def default_host(name: str) -> str:
+    """The host of the target `name` where the user names none: this machine if it is the target, else none."""
+    return "none" if difference(load_device(name), probe_cpu()) else "local"
+
+
+def installed_here() -> dict[str, str | None]:
+    """Runtime -> the version that is installed here; None where it is not."""
+    return {name: RUNTIMES[name].version() for name in RUNTIMES}
+
+
+def difference(profile: DeviceProfile, cpu: CpuFacts) -> str | None:
+    """Why a machine with the processor `cpu` is not the device of `profile`; None where it is.
+
+    A profile that probes is of any machine. Another is recognised by each fact that it states of its processor.
+    """
+    if profile.probe:
+        return None
+    stated = profile.cpu
+    facts = {} if stated is None else stated.model_dump(include={"model", "cores", "threads"}, exclude_none=True)
+    sets = set(stated.instruction_sets) if stated else set()
+    if not facts and not sets:
+        return "the profile states nothing of its processor to recognise it by"
+    for key, value in facts.items():
+        if getattr(cpu, key) != value:
+            return f"{_STATED[key]} {getattr(cpu, key) or 'unknown'} here, {value} there"
+    if missing := sets - set(cpu.instruction_sets):
+        return f"its processor lacks {', '.join(sorted(missing))}"
+    return None
 
 
 def target_here(bundle: Bundle) -> DeviceProfile:
-    """The profile of the bundle's target, read here: a profile that probes gets this machine's processor.
+    """The profile of the bundle's target, read here: its processor is this machine's, its runtimes those installed.
 
-    Raises DeviceError where this machine is not the target, or has an older runtime than the profile allows;
-    BundleError where the bundle has no profile.
+    Raises DeviceError where this machine is not the target, or has no runtime that the bundle needs in a version that
+    the profile allows; BundleError where the bundle has no profile.
     """
-    profile, manifest = _profile(bundle), str(bundle.path / MANIFEST)
-    require_here(
-        profile, where=manifest, fix=f"run this command on {profile.name}; for this machine, compile with --target cpu"
-    )
-    used = {engine.runtime for engine in bundle.manifest.engines.values()}
+    profile, manifest, cpu = _profile(bundle), str(bundle.path / MANIFEST), probe_cpu()
+    if reason := difference(profile, cpu):
+        raise DeviceError(
+            f"{profile.name} is not this machine: {reason}",
+            where=manifest,
+            fix=f"run this command on {profile.name}; for this machine, compile with --target cpu",
+        )
+    needed = {engine.runtime for engine in bundle.manifest.engines.values()}
+    installed = installed_here()
     for support in profile.runtimes:
-        if support.name in used and (problem := runtime_problem(support)):
+        if support.name in needed and (problem := runtime_problem(support, installed)):
             raise DeviceError(problem, where=profile.name, fix=_INSTALL)
-    return profile
+    runtimes = usable_runtimes(profile, installed)
+    return profile.model_copy(
+        update={"cpu": cpu, "memory_bytes": profile.memory_bytes or usable_memory_bytes(), "runtimes": runtimes}
+    )
 
 
 def _profile(bundle: Bundle) -> DeviceProfile:
@@ -59,29 +132,28 @@ def _profile(bundle: Bundle) -> DeviceProfile:
         ) from error
 
 
-def supported(device: DeviceProfile) -> RuntimeSupport:
-    """The first runtime of the profile that is installed here in a version that the profile allows.
+def usable_runtimes(device: DeviceProfile, installed: Mapping[str, str | None]) -> tuple[RuntimeSupport, ...]:
+    """The runtimes of the profile that are installed in a version that it allows, in its order of preference.
 
-    Raises DeviceError where there is none, with what is installed and what is needed.
+    installed: runtime -> version. Raises DeviceError where there is none, with what is installed and what is needed.
     """
-    problems = []
-    for support in device.runtimes:
-        problem = runtime_problem(support)
-        if problem is None:
-            return support
-        problems.append(problem)
-    raise DeviceError(
-        f"no runtime for {device.name}: {'; '.join(problems)}",
-        fix=_INSTALL,
-    )
+    problems = {support.name: runtime_problem(support, installed) for support in device.runtimes}
+    usable = tuple(support for support in device.runtimes if problems[support.name] is None)
+    if not usable:
+        facts = "; ".join(problem for problem in problems.values() if problem)
+        raise DeviceError(f"no runtime for {device.name}: {facts}", fix=_INSTALL)
+    return usable
 
 
-def runtime_problem(support: RuntimeSupport) -> str | None:
-    """None if the runtime can be used here, else why not, such as "onnxruntime 1.19 is older than 1.20"."""
+def runtime_problem(support: RuntimeSupport, installed: Mapping[str, str | None]) -> str | None:
+    """None if the runtime can be used, else why not, such as "onnxruntime 1.19 is installed, 1.20 or later is needed".
+
+    installed: runtime -> version, None where it is not installed.
+    """
     name, needed = support.name, support.min_version
-    installed = RUNTIMES[name].version() if name in RUNTIMES else None
-    if installed is None:
+    version = installed.get(name)
+    if version is None:
         return f"{name} is not installed" if name in RUNTIMES else f"this edgeattn has no runtime {name}"
-    if needed and Version(installed) < Version(needed):
-        return f"{name} {installed} is installed, {needed} or later is needed"
+    if needed and Version(version) < Version(needed):
+        return f"{name} {version} is installed, {needed} or later is needed"
     return None

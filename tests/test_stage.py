@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from edgeattn.devices import load_device
 from edgeattn.errors import DeviceError
-from edgeattn.pipeline import STAGES, preflight
+from edgeattn.pipeline import ON_THE_DEVICE, STAGES, preflight
 from edgeattn.progress import Progress
 from edgeattn.recipe.schema import Recipe
 from edgeattn.stage import Runner, Stage, only, versions
@@ -43,6 +43,9 @@ IMAGES = {
 }
 
 
+ALL = (*STAGES, *ON_THE_DEVICE)
+
+
 class Keys(Store):
     """Runs nothing; the digest of an artifact stands for the stage's key."""
 
@@ -53,12 +56,12 @@ class Keys(Store):
 
 
 def runner(store: Store, recipe: Recipe, **machine: Any) -> Runner:
-    return Runner(store, Progress(), recipe, load_device("cpu"), Path(), machine=machine)
+    return Runner(store, Progress(), recipe, load_device("cpu"), Path(), host=None, machine=machine)
 
 
 def keys(tmp_path: Path, recipe: Recipe, **machine: Any) -> dict[str, str]:
     run = runner(Keys(tmp_path), recipe, **machine)
-    return {stage.name: run(dataclasses.replace(stage, files=None)).digest for stage in STAGES}
+    return {stage.name: run(dataclasses.replace(stage, files=None, of={})).digest for stage in ALL}
 
 
 def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
@@ -95,7 +98,7 @@ def test_a_changed_leaf_of_the_recipe_changes_the_key_of_a_stage_or_cannot_be_re
     assert ("attention", 0, "variant") in found
     for leaf in found:
         other = changed(recipe, leaf)
-        for stage in STAGES:
+        for stage in ALL:
             before, after = (
                 runner(Keys(tmp_path), each)(dataclasses.replace(stage, files=None, inputs=())).digest
                 for each in (recipe, other)
@@ -115,7 +118,9 @@ def test_a_changed_leaf_of_the_recipe_changes_the_key_of_a_stage_or_cannot_be_re
         ("distill.finetune.steps", "distill"),
         ("distill.max_length", "data"),
         ("export.opset", "export"),
-        ("quantize.prefer", "build"),
+        ("export.buckets.0", "quantize"),
+        ("quantize.methods.0.name", "quantize"),
+        ("quantize.prefer", "bundle"),
         ("bench.pairs", "bundle"),
         ("description", "bundle"),
     ],
@@ -141,7 +146,7 @@ def test_only_measured_stages_depend_on_the_machine(tmp_path):
     here, elsewhere = (
         {stage.name: runner(Keys(tmp_path), recipe, cpu_model=cpu)(stage).digest for stage in bare}
         for cpu in ("EPYC", "Cortex-A76")
-        for bare in [[dataclasses.replace(stage, files=None, inputs=()) for stage in STAGES]]
+        for bare in [[dataclasses.replace(stage, files=None, inputs=()) for stage in ALL]]
     )
     assert [name for name in here if here[name] != elsewhere[name]] == ["build", "verify", "bench"]
 
@@ -169,7 +174,7 @@ def test_a_declared_part_that_does_not_exist_is_refused():
         only(Recipe.model_validate(TEXT), ["taks"])
 
 
-@pytest.mark.parametrize("stage", [preflight(Positions(Path(), {})), *STAGES], ids=lambda stage: stage.name)
+@pytest.mark.parametrize("stage", [preflight(Positions(Path(), {})), *ALL], ids=lambda stage: stage.name)
 def test_every_declared_part_is_one_of_a_recipe_or_a_device(stage):
     recipes = [Recipe.model_validate(document) for document in (TEXT, IMAGES)]
     for part in stage.recipe:

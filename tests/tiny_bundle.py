@@ -9,6 +9,7 @@ replaced by a broken one: `constant()`, `graph(poison=True)`, `graph(seed=5)`.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from edgeattn import bundle as bundles
-from edgeattn.bundle import Axis, BenchSpec, Bundle, EngineRef, Interface, Manifest, TaskSpec, TensorSpec
+from edgeattn.bundle import Axis, BenchSpec, Bundle, Candidate, EngineRef, Interface, Manifest, TaskSpec, TensorSpec
 from edgeattn.devices import probe_cpu
+from edgeattn.manifest import GRAPHS, Side
 from edgeattn.runtimes import RUNTIMES
 from edgeattn.store import sha256_file
 
@@ -172,11 +174,14 @@ def make(
     target: dict[str, Any] | None = None,
     name: str = "tiny",
     runtime: str = "onnxruntime",
+    candidates: Mapping[str, onnx.ModelProto] | None = None,
+    floor: float = 0.95,
 ) -> Bundle:
     """Write the bundle into `path`.
 
     efficient: the shipped graph; the golden arrays stay those of the correct one.
     target: the device profile. runtime: of the engines.
+    candidates: method -> graph of the efficient model; the bundle is then not built.
     """
     path.mkdir(parents=True)
     teacher, student = graph(dense=True), graph()
@@ -196,11 +201,15 @@ def make(
         **{"reference.sentence_embedding": truth, "label.pairs": pairs},
         **{"label.scores": np.sum(truth[pairs[:, 0]] * truth[pairs[:, 1]], axis=1) + 0.1 * rng.normal(size=30)},
     )
-    engines = {}
+    engines, offered = {}, []
     for side, file, model in (
         ("efficient", "model.onnx", efficient or student),
         ("dense", "dense.onnx", teacher),
     ):
+        if candidates is not None:
+            graphs = candidates if side == "efficient" else {"fp32": model}
+            offered += [_candidate(path, side, rank, *each) for rank, each in enumerate(graphs.items())]
+            continue
         onnx.save(model, path / file)
         folder = path / "engine" / side
         RUNTIMES[runtime].build(path / file, folder, method="fp32")
@@ -219,12 +228,23 @@ def make(
             kind="text-embedding",
             metrics=("spearman", "teacher_cosine"),
             accept_metric="spearman",
-            accept_of_teacher=0.95,
+            accept_of_teacher=floor,
         ),
         bench=BenchSpec(lengths=(16,), batch_size=1, pairs=3),
         engines=engines,
+        candidates=tuple(offered),
         provenance={"teacher": "sha256:" + "0" * 64},
         libraries={"onnx": onnx.__version__},
-        choice={"efficient": {"because": "fp32 is all that was tried", "candidates": [{"method": "fp32"}]}},
+        training={"student": {"spearman": 0.8}},
     )
     return bundles.write(path, manifest)
+
+
+def _candidate(path: Path, side: Side, rank: int, method: str, model: onnx.ModelProto) -> Candidate:
+    folder = f"candidates/{side}-{method}"
+    (path / folder).mkdir(parents=True)
+    onnx.save(model, path / folder / GRAPHS[side])
+    return Candidate(
+        name=f"{side} {method}", side=side, form="plain", method=method, rank=rank, folder=folder,
+        runtimes=("onnxruntime",), least_cosine=0.9, cosine=1.0,
+    )  # fmt: skip

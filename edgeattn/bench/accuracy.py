@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from edgeattn.bench.bundles import engine_of, require_built
+from edgeattn.bench.bundles import engine_of
 from edgeattn.bench.golden import drifts
 from edgeattn.bench.inputs import Array, Arrays, one_by_one, save_feeds
 from edgeattn.bench.leg import Leg
@@ -39,8 +39,8 @@ def check(bundle: Bundle, *, threads: int | None = None) -> dict[str, Any]:
     A value that cannot be computed is None. Only the recipe's accept metric has a floor; for the others,
     floor and passed are None.
     """
-    require_built(bundle)
     manifest = bundle.manifest
+    bundle.require_built()
     target_here(bundle)
     reference = manifest.engines["efficient"]
     samples, evaluation = bundle.arrays("samples"), bundle.arrays("eval")

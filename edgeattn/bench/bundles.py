@@ -22,17 +22,9 @@ from edgeattn.target import target_here
 _GOLDEN_OF: Mapping[str, Literal["student", "teacher"]] = {"dense": "teacher", "efficient": "student"}
 
 
-def require_built(bundle: Bundle) -> None:
-    """Raise BundleError for a bundle that has candidates and no engines yet."""
-    if not bundle.manifest.engines:
-        raise BundleError(
-            "is not built yet", where=str(bundle.path), fix=f"run `edgeattn build {bundle.path}` on the device"
-        )
-
-
 def engine_of(bundle: Bundle, side: str, threads: int | None = None) -> Engine:
     """The engine "dense" or "efficient" of a bundle."""
-    require_built(bundle)
+    bundle.require_built()
     reference = bundle.manifest.engines.get(side)
     if reference is None:
         raise BundleError(f"the bundle has no {side} engine", where=str(bundle.path), fix="compile it again")
@@ -74,7 +66,7 @@ def bench(
     `session.run` raises.
     """
     for bundle in bundles:
-        require_built(bundle)
+        bundle.require_built()
     first = bundles[0]
     manifest = first.manifest
     if lengths and manifest.length_axis is None:

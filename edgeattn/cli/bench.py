@@ -57,7 +57,7 @@ def command(
     from edgeattn.hosts import open_host
     from edgeattn.jobs import Bench
     from edgeattn.progress import Progress
-    from edgeattn.report.table import show_bench
+    from edgeattn.report.table import lines, show_bench
 
     job = Bench(lengths, pairs, threads, quick)
     if hosts and len(bundle) > 1:
@@ -72,7 +72,14 @@ def command(
         document = host.run(job, bundle[0], Progress())
     else:
         document = _elsewhere(job, bundle, out, host if hosts else None)
-    emit(document, as_json, lambda: show_bench(document))
+    report = bundle[0] if out is None and len(bundle) == 1 else out
+
+    def human() -> None:
+        show_bench(document)
+        if report is not None:
+            lines([f"report: {report / 'report.html'}"])
+
+    emit(document, as_json, human)
 
 
 def _elsewhere(job: Bench, paths: Sequence[Path], out: Path | None, host: Host | None) -> dict[str, Any]:
@@ -96,7 +103,7 @@ def _elsewhere(job: Bench, paths: Sequence[Path], out: Path | None, host: Host |
     if host is not None:
         document = host.run(job, paths[0], Progress())
     else:
-        document = job.over(bundles, Progress(), None if out is None else out / "report.html")
+        document = job.over(bundles, Progress())
     if out is not None:
         save(document, bundles, out)
     return document

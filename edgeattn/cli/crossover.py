@@ -61,18 +61,17 @@ def command(
     """
     import os
 
-    from edgeattn.devices import load_device, usable_threads
+    from edgeattn.devices import usable_threads
 
     os.environ.setdefault("OMP_NUM_THREADS", str(usable_threads()))  # before torch starts its threads
     from edgeattn.crossover.choice import choose
     from edgeattn.crossover.measure import Setting, measure
     from edgeattn.crossover.table import show_crossover
+    from edgeattn.hosts import open_host
     from edgeattn.progress import Progress
-    from edgeattn.target import require_here, supported
+    from edgeattn.target import resolve
 
-    device = load_device(target)
-    require_here(device, where="--target", fix="run `edgeattn crossover --target cpu` on that device")
-    supported(device)
+    resolve(target, open_host(None))
     if out is not None:
         # Before minutes of measuring: finds a missing library, or a folder that cannot be made.
         from edgeattn.crossover.record import record

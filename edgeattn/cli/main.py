@@ -24,6 +24,7 @@ from edgeattn.plaintext import plain
 # name -> (where the click command is, its line in `edgeattn --help`)
 COMMANDS = {
     "compile": ("edgeattn.cli.compile:command", "Make a bundle from a recipe, for a target device."),
+    "build": ("edgeattn.cli.build:command", "Build a bundle's engines on the device that it is for."),
     "verify": ("edgeattn.cli.verify:command", "Check a bundle's engine against its teacher."),
     "bench": ("edgeattn.cli.bench:command", "Measure a bundle's efficient and dense engines side by side."),
     "crossover": ("edgeattn.cli.crossover:command", "Measure the length from which each attention pays here."),

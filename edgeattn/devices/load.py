@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -10,6 +11,7 @@ from pydantic import Field
 
 from edgeattn.devices.probe import probe_cpu, usable_memory_bytes
 from edgeattn.devices.profile import (
+    NAME,
     CpuFacts,
     DeviceProfile,
     EnergySource,
@@ -25,6 +27,7 @@ from edgeattn.validation import Part, validate
 from edgeattn.yamlfile import Place, Positions, read_yaml
 
 SCHEMA_VERSION = 1
+UNKNOWN = (None, None)  # processor and memory of a device that cannot be read
 _COMING = "profiles of NVIDIA Jetson and Raspberry Pi boards come with a later version"
 
 
@@ -75,19 +78,30 @@ def device_names(folder: Path | None = None) -> list[str]:
     return sorted(path.stem for path in (folder or shipped("devices")).glob("*.yaml"))
 
 
-def load_device(name: str, *, folder: Path | None = None, root: Path = Path("/")) -> DeviceProfile:
-    """The profile of the device `name`.
+def load_device(
+    name: str,
+    *,
+    folder: Path | None = None,
+    root: Path = Path("/"),
+    probed: tuple[CpuFacts | None, int | None] | None = None,
+) -> DeviceProfile:
+    """The profile of the device `name`, or of a file such as "./board.yaml", which may extend a device.
 
     folder: the folder of the device files; edgeattn's own when None. root: the folder that has /proc and /sys, for a
-    profile that probes. Raises InputError for an unknown name, with the nearest one, and for a broken file.
+    profile that probes. probed: processor and bytes of memory of another machine, which are then not probed here.
+    Raises InputError for an unknown name, with the nearest one, and for a broken file.
     """
     document, positions = _resolve(name, folder or shipped("devices"), ())
+    name = Path(name).stem if _is_file(name) else name
+    if not re.fullmatch(NAME, name):
+        raise InputError(f"{name!r} is not the name of a device", where=str(positions.file), fix="rename the file")
     file = validate(DeviceFile, document, positions)
     cpu, memory_bytes = file.cpu, file.memory_bytes
     if file.probe:
         stated = cpu.model_dump(exclude_unset=True) if cpu else {}
-        cpu = probe_cpu(root).model_copy(update=stated)
-        memory_bytes = memory_bytes or usable_memory_bytes(root)
+        found, memory = probed or (probe_cpu(root), usable_memory_bytes(root))
+        cpu = found and found.model_copy(update=stated)
+        memory_bytes = memory_bytes or memory
     return DeviceProfile(
         name=name,
         description=file.description,
@@ -115,9 +129,14 @@ def _resolve(name: str, folder: Path, via: tuple[str, ...]) -> tuple[dict[str, A
         circle = " -> ".join((*via, name))
         raise InputError(f"extends goes round in a circle: {circle}", where=where, fix="extend another device")
     known = device_names(folder)
-    if name not in known:
-        raise InputError(f"unknown device {name!r}", where=where, fix=f"{did_you_mean(name, known)}; {_COMING}")
-    parsed, positions = read_yaml(folder / f"{name}.yaml")
+    if name in known:
+        file = folder / f"{name}.yaml"
+    elif _is_file(name) and not via:  # a device file extends devices by name only
+        file = Path(name)
+    else:
+        fix = f"{did_you_mean(name, known)}, or give the path of a profile, such as ./board.yaml; {_COMING}"
+        raise InputError(f"unknown device {name!r}", where=where, fix=fix)
+    parsed, positions = read_yaml(file)
     document = _tuples(parsed)
     if not isinstance(document, dict):
         raise InputError("a device profile is a mapping", where=positions.where(), fix="see devices/cpu.yaml")
@@ -133,6 +152,10 @@ def _resolve(name: str, folder: Path, via: tuple[str, ...]) -> tuple[dict[str, A
     base, below = _resolve(str(document.pop("extends")), folder, (*via, name))
     layered = Layered(positions.file, {**below.lines, **positions.lines}, over=positions, base=below)
     return _overlay(base, document), layered
+
+
+def _is_file(name: str) -> bool:
+    return name.endswith((".yaml", ".yml"))
 
 
 def _overlay(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

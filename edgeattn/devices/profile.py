@@ -12,7 +12,8 @@ from pydantic import Field, model_validator
 
 from edgeattn.validation import Part
 
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+NAME = r"^[a-z0-9][a-z0-9._-]{0,63}$"
+Name = Annotated[str, Field(pattern=NAME)]
 Text = Annotated[str, Field(min_length=1, max_length=1000)]
 Version = Annotated[str, Field(pattern=r"^\d+(\.\d+){0,3}$")]
 

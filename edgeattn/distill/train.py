@@ -28,6 +28,7 @@ from transformers.utils import SAFE_WEIGHTS_NAME
 from edgeattn.distill.batching import Unpadded, collate
 from edgeattn.errors import TrainingError
 from edgeattn.progress import Progress
+from edgeattn.store import write_json
 
 LOG = logging.getLogger("edgeattn")
 _COMPLETE = "complete.json"  # the last file of a checkpoint to be written: without it, the checkpoint was cut off
@@ -115,7 +116,7 @@ class _Watch(TrainerCallback):
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
         facts = {"step": state.global_step, "loss": self._objective.last, "tokens": self._objective.tokens}
-        (folder / _COMPLETE).write_text(json.dumps(facts))
+        write_json(folder / _COMPLETE, facts)  # whole or not at all: a kill in between leaves no empty file
 
 
 def train(

@@ -1,4 +1,4 @@
-"""Quantization methods, one file each, behind a closed registry; which candidate ships is in `choice`."""
+"""Quantization methods, one file each, behind a closed registry."""
 
 from __future__ import annotations
 

@@ -23,8 +23,9 @@ _HOW = (
     "A ratio is the Hodges-Lehmann estimate over pairs of fresh processes, timed in turn, with its exact Wilcoxon "
     "signed-rank interval. Memory is the peak of a process that loads and runs the engine, less the process without it."
 )
+_NOT_BUILT = "Not built yet: run edgeattn build on the device."
 _NOTHING: dict[str, Document | None] = {"verify": None, "bench": None, "build": None}
-_STAGES = ("untrained", "student")  # in the manifest's choice: metric -> value before and after training, in torch
+_STAGES = ("untrained", "student")  # in the manifest's training: metric -> value before and after training, in torch
 
 
 def refresh(bundle: Bundle) -> Path:
@@ -68,13 +69,13 @@ def _read(bundle: Bundle, name: str) -> Document | None:
 def render(manifest: Manifest, verify: Document | None, bench: Document | None, build: Document | None = None) -> str:
     """The page of a bundle as text.
 
-    The student's column comes from the manifest's choice["student"]: metric -> value of the trained student in torch.
+    The student's column comes from the manifest's training["student"]: metric -> value of the trained student in torch.
     """
     sections = [
         section("Dense and efficient, side by side", _bench(bench)),
         section("Accuracy", _accuracy(manifest, verify)),
         section("What was swapped", _plan(manifest.plan)),
-        section("What was built and tried", candidates.tables(build) if build else _choice(manifest.choice)),
+        section("What was built and tried", candidates.tables(build) if build else paragraph(_NOT_BUILT)),
         section("Where it was measured", _machine(manifest, verify, bench)),
         section("Provenance", _stale(manifest, verify, bench) + _provenance(manifest)),
         section("How to reproduce it", _again(manifest, bench)),
@@ -161,7 +162,7 @@ def _bench(bench: Document | None) -> str:
 def _accuracy(manifest: Manifest, verify: Document | None) -> str:
     if verify is None:
         return paragraph("Not verified yet: run edgeattn verify.")
-    stages = [manifest.choice.get(stage) for stage in _STAGES]
+    stages = [manifest.training.get(stage) for stage in _STAGES]
     rows = []
     for name, metric in verify["metrics"].items():
         made = [scores.get(name) if isinstance(scores, Mapping) else None for scores in stages]
@@ -201,21 +202,6 @@ def _plan(plan: Sequence[PlanEntry]) -> str:
         span = f"{layers[0]} to {layers[-1]}" if run else shown(layers)
         rows.append((span, variant, shown(json.loads(options))))
     return table(("layers", "new", "options"), rows)
-
-
-def _choice(choice: Mapping[str, Any]) -> str:
-    """For each engine its sentence "because" and the table of its "candidates"; then the other facts as a list."""
-    body = ""
-    others = dict(choice)
-    for side in ("efficient", "dense"):
-        made = others.pop(side, None)
-        if isinstance(made, Mapping):
-            body += f"<h3>The {side} engine</h3>" + paragraph(shown(made.get("because")))
-            candidates = made.get("candidates")
-            rows = [row for row in candidates if isinstance(row, Mapping)] if isinstance(candidates, list) else []
-            head = sorted(dict.fromkeys(key for row in rows for key in row), key=lambda key: key != "name")
-            body += table([key.replace("_", " ") for key in head], [[row.get(key) for key in head] for row in rows])
-    return body + fact_list((key.replace("_", " "), value) for key, value in others.items() if key not in _STAGES)
 
 
 def _machine(manifest: Manifest, verify: Document | None, bench: Document | None) -> str:

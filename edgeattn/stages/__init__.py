@@ -4,23 +4,25 @@ A body gets a `Job`: its parts of the recipe, the folders of its inputs, and `ou
 about what it made, small enough for JSON, with a `note` for the terminal.
 """
 
-from edgeattn.stages.build import build
 from edgeattn.stages.check import preflight, preflight_files
 from edgeattn.stages.export import export
 from edgeattn.stages.learn import data, data_files, distil, student, teacher, teacher_files
-from edgeattn.stages.ship import NAMED_LIBRARIES, assemble, bench, record, verify
+from edgeattn.stages.quantize import quantize
+from edgeattn.stages.ship import NAMED_LIBRARIES, assemble, bench, build, built_engines, record, verify
 
 __all__ = [
     "NAMED_LIBRARIES",
     "assemble",
     "bench",
     "build",
+    "built_engines",
     "data",
     "data_files",
     "distil",
     "export",
     "preflight",
     "preflight_files",
+    "quantize",
     "record",
     "student",
     "teacher",

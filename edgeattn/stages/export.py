@@ -15,7 +15,6 @@ from edgeattn.stages.evidence import save as save_arrays
 from edgeattn.stages.learn import make_task, positions
 from edgeattn.stages.target import opset_of
 from edgeattn.store import write_json
-from edgeattn.target import supported
 
 if TYPE_CHECKING:
     from edgeattn.tasks import Task
@@ -53,7 +52,7 @@ def export(job: Job) -> dict[str, Any]:
     fusible["dense"] = frozenset({FUSED})
     if len(variants(efficient)) < len(find_layers(efficient, example)):  # its other layers are dense
         fusible["efficient"] |= fusible["dense"]
-    known = RUNTIMES[supported(device).name].operators
+    known = frozenset().union(*(RUNTIMES[support.name].operators for support in device.runtimes))
     forms = {
         name: (model, operators)
         for side, model in (("efficient", efficient), ("dense", dense))
@@ -68,7 +67,7 @@ def export(job: Job) -> dict[str, Any]:
         )  # fmt: skip
         fired = rewrite(graph)
         save(graph, out / f"{name}.onnx")
-        facts["graphs"][name] = {**check_graph(out / f"{name}.onnx"), "rewrites": fired}
+        facts["graphs"][name] = {**check_graph(out / f"{name}.onnx"), "rewrites": fired, "operators": sorted(operators)}
         if name == "efficient":
             write_json(out / "export.json", manifest)
     efficient.config.save_pretrained(out)

@@ -1,49 +1,39 @@
-"""The stages that make, check and time a bundle: bundle, verify, bench."""
+"""The stages that make a bundle, and those that the target's host runs on it: build, verify, bench."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from edgeattn.bundle import Bundle, EngineRef, Manifest, write
+from edgeattn.bundle import Bundle, Candidate, Manifest, write
 from edgeattn.errors import VerificationError
-from edgeattn.manifest import PlanEntry
+from edgeattn.jobs import Bench, Build, DeviceJob, Verify
+from edgeattn.manifest import PlanEntry, read_manifest
 from edgeattn.models.files import weight_files, weights_digest
-from edgeattn.quantize import METHODS
 from edgeattn.recipe import to_document
 from edgeattn.stage import Job, versions
 from edgeattn.stages.evidence import bench_spec, load, task_spec
 from edgeattn.stages.export import exported_interface
-from edgeattn.store import copy_folder, sha256_file, write_json
+from edgeattn.store import Artifact, copy_folder, sha256_file, write_json
 
 # The packages whose versions a bundle names.
-NAMED_LIBRARIES = ("torch", "transformers", "onnx", "onnxscript", "onnxruntime")
+NAMED_LIBRARIES = ("torch", "transformers", "onnx", "onnxscript", "nncf")
 
 
 def assemble(job: Job) -> dict[str, Any]:
-    """Fills the bundle's folder and writes its manifest."""
+    """Fills the folder of a bundle that is not built yet, and writes its manifest."""
     recipe, out = job.recipe, job.out
-    graphs, engines = job.path("export"), job.path("build")
+    graphs = job.path("export")
     for file in graphs.iterdir():
         if ".onnx" not in file.name:
             shutil.copyfile(file, out / file.name)
-    copy_folder(engines, out)
-    facts, choice = job.facts("export"), job.facts("build")["choice"]
-    runtime = job.facts("build")["runtime"]
+    copy_folder(job.path("quantize"), out)
+    facts, quantized = job.facts("export"), job.facts("quantize")
     interface = exported_interface(facts)
-    references = {
-        side: EngineRef(
-            runtime=runtime,
-            path=f"engine/{side}",
-            graph=graph,
-            method=choice[side]["method"],
-            least_cosine=METHODS[choice[side]["method"]].least_cosine,
-        )
-        for side, graph in (("efficient", "model.onnx"), ("dense", "dense.onnx"))
-    }
     manifest = Manifest(
         name=recipe.name,
         description=recipe.description,
@@ -54,16 +44,15 @@ def assemble(job: Job) -> dict[str, Any]:
         **dict(interface),
         task=task_spec(recipe, load(graphs / "eval.npz")),
         bench=bench_spec(recipe, interface),
-        engines=references,
+        candidates=tuple(Candidate.model_validate_json(text) for text in quantized["candidates"]),
+        prefer=recipe.quantize.prefer,
         provenance={
             "teacher": weights_digest(weight_files(job.path("teacher"))),
             "student": weights_digest(weight_files(job.path("distill"))),
-            "graph": sha256_file(out / "model.onnx"),
-            "engine": sha256_file(out / "engine" / "efficient" / "engine.json"),
+            "graph": sha256_file(graphs / "efficient.onnx"),
         },
         libraries=versions(*NAMED_LIBRARIES),
-        choice={
-            **choice,
+        training={
             "distill": job.facts("distill")["phases"],
             "untrained": job.facts("convert")["scores"],
             "student": facts["scores"],
@@ -71,14 +60,30 @@ def assemble(job: Job) -> dict[str, Any]:
     )
     bundle = write(out, manifest)
     size = sum(entry.bytes for entry in bundle.manifest.files.values())
-    return {"note": f"{len(bundle.manifest.files)} files, {size / 1e6:.0f} MB"}
+    return {"note": f"{len(manifest.candidates)} candidates, {len(bundle.manifest.files)} files, {size / 1e6:.0f} MB"}
+
+
+def build(job: Job) -> dict[str, Any]:
+    """The target's host builds the bundle: engines of all candidates, timed and scored; the best ones are kept."""
+    document = _on_host(job, "bundle", Build(), keep=job.out)
+    return {"document": document, "note": document["efficient"]["because"].partition(";")[0]}
+
+
+def built_engines(artifact: Artifact) -> str:
+    """Digest of what a benchmark of a built bundle depends on: its engines, its samples and its lengths."""
+    manifest = read_manifest(artifact.path)
+    reads = [
+        [name, entry.sha256]
+        for name, entry in sorted(manifest.files.items())
+        if name.startswith("engine/") or name.endswith((".onnx", ".data", ".npz"))
+    ]
+    text = json.dumps([reads, manifest.bench.model_dump(mode="json"), manifest.target], sort_keys=True)
+    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
 
 
 def verify(job: Job) -> dict[str, Any]:
     """Checks the built engine against student and teacher. Raises VerificationError where it fails."""
-    from edgeattn.bench.accuracy import check
-
-    document = check(Bundle.open(job.path("bundle")))
+    document = _on_host(job, "build", Verify())
     if not document["passed"]:
         raise VerificationError(
             "; ".join(document["reasons"]),
@@ -94,13 +99,20 @@ def verify(job: Job) -> dict[str, Any]:
 
 def bench(job: Job) -> dict[str, Any]:
     """Times the dense and the efficient engine side by side."""
-    from edgeattn.bench.bundles import bench as measure
-    from edgeattn.bench.protocol import Protocol
     from edgeattn.report.text import verdicts
 
-    document = measure([Bundle.open(job.path("bundle"))], protocol=Protocol.quick(), progress=job.progress)
+    document = _on_host(job, "build", Bench(quick=True))
     write_json(job.out / "bench.json", document)
     return {"note": "; ".join(verdicts(document))}
+
+
+def _on_host(job: Job, stage: str, work: DeviceJob, keep: Path | None = None) -> dict[str, Any]:
+    """Runs a job on a copy of the bundle that `stage` made. keep: the folder for the copy, if it is the result."""
+    copy = keep or job.work / "bundle"  # the results are recorded in it
+    if keep is None:
+        shutil.rmtree(copy, ignore_errors=True)  # of a run that was killed
+    copy_folder(job.path(stage), copy)
+    return job.host.run(work, copy, job.progress)
 
 
 def record(bundle: Bundle, verified: Path, timed: Path) -> None:

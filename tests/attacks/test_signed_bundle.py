@@ -249,7 +249,7 @@ def test_a_wrong_engine(tiny: Path, refused: Callable[[str], None], change: dict
         ("task", {"metrics": ["accuracy"]}, "task: 'accuracy' is not a metric of text-embedding"),
         ("task", {"metrics": [{"name": "spearman"}]}, "task.metrics.0: Input should be a valid string"),
         ("task", {"metrics": []}, "task.metrics: "),
-        (None, {"engines": {}}, "engines: []; a bundle has the engine 'efficient'"),
+        (None, {"engines": {}}, "it has neither an engine nor a candidate for one"),
         (None, {"name": "../x"}, "name: String should match pattern"),
         (None, {"created_utc": "yesterday"}, "created_utc: String should match pattern"),
         (None, {"inputs": []}, "inputs: "),

@@ -39,14 +39,8 @@ def build():
 @pytest.fixture
 def manifest(tmp_path):
     made = tiny_bundle.make(tmp_path / "tiny").manifest
-    rows = [{"method": "fp32", "latency_ms": 8.25}, {"method": "int8-dynamic", "spearman": 0.82}]
-    choice = {
-        "efficient": {"because": "int8-dynamic is 1.4 x faster than fp32", "candidates": rows},
-        "untrained": {"spearman": 0.6138},
-        "student": {"spearman": 0.8199},
-        "measured_at": {"length": 2048},
-    }
-    return made.model_copy(update={"choice": choice})
+    training = {"untrained": {"spearman": 0.6138}, "student": {"spearman": 0.8199}}
+    return made.model_copy(update={"training": training})
 
 
 def visible(page):
@@ -117,7 +111,7 @@ def test_nothing_from_outside_becomes_markup(manifest, verify, build):
             "target": {"name": EVIL},
             "provenance": {EVIL: EVIL},
             "libraries": {EVIL: EVIL},
-            "choice": {"dense": {"because": EVIL, "candidates": [{EVIL: EVIL}]}, EVIL: [EVIL]},
+            "training": {"student": {EVIL: EVIL}, EVIL: [EVIL]},
             "files": {EVIL: FileEntry(sha256="sha256:" + "0" * 64, bytes=1)},
             "engines": {side: engine.model_copy(update={"method": EVIL}) for side, engine in manifest.engines.items()},
         }
