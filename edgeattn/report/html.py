@@ -74,7 +74,7 @@ def render(manifest: Manifest, verify: Document | None, bench: Document | None, 
     sections = [
         section("Dense and efficient, side by side", _bench(bench)),
         section("Accuracy", _accuracy(manifest, verify)),
-        section("What was swapped", _plan(manifest.plan)),
+        section("What was swapped and trained", _plan(manifest.plan) + _training(manifest.training)),
         section("What was built and tried", candidates.tables(build) if build else paragraph(_NOT_BUILT)),
         section("Where it was measured", _machine(manifest, verify, bench)),
         section("Provenance", _stale(manifest, verify, bench) + _provenance(manifest)),
@@ -202,6 +202,10 @@ def _plan(plan: Sequence[PlanEntry]) -> str:
         span = f"{layers[0]} to {layers[-1]}" if run else shown(layers)
         rows.append((span, variant, shown(json.loads(options))))
     return table(("layers", "new", "options"), rows)
+
+
+def _training(training: Mapping[str, Any]) -> str:
+    return fact_list((name.replace("_", " "), value) for name, value in training.items() if name not in _STAGES)
 
 
 def _machine(manifest: Manifest, verify: Document | None, bench: Document | None) -> str:
