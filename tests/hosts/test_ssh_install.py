@@ -161,9 +161,8 @@ def test_a_python_that_is_too_old(bare_device, capsys):
 
 
 def test_a_python_without_venv(bare_device, capsys):
-    hide = (
-        "import importlib.util as u; find = u.find_spec; u.find_spec = lambda n: None if n == 'ensurepip' else find(n)"
-    )
+    """As Debian's, without python3-venv and python3-pip."""
+    hide = "import importlib.util as u; u.find_spec = lambda name: name == 'venv' or None"
     options = python(bare_device, f'exec "$REAL" -c "{hide}; import sys; exec(sys.stdin.read())" "$2"')
     version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
     refused(bare_device, capsys, options, 4, f"{options[1]} cannot make virtual environments\n",

@@ -143,7 +143,8 @@ def test_the_same_command_beside_itself_is_refused(device, tiny, capsys):
     assert process.returncode == 0, err
 
 
-def test_a_job_whose_controller_was_killed_is_taken_over(device, tiny, capsys):
+@pytest.mark.parametrize("ended", [False, True])
+def test_a_job_whose_controller_was_killed_is_taken_over(device, tiny, capsys, ended):
     fake(device, SLOW)
     process = controller("verify", str(tiny.path), "--host", "board")
     begun(device)
@@ -151,6 +152,8 @@ def test_a_job_whose_controller_was_killed_is_taken_over(device, tiny, capsys):
     process.kill()
     process.wait()
     assert psutil.pid_exists(pid), "the job goes on"
+    if ended:
+        wait_for(lambda: device.state("exit.json"))
     assert run(["verify", str(tiny.path), "--host", "board"]) == 0
     err = capsys.readouterr().err
     assert "board: this very job is already there: following it\n" in err

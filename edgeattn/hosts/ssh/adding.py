@@ -20,7 +20,7 @@ from edgeattn.progress import Progress
 from edgeattn.scratch import scratch
 
 # What edgeattn puts into its folder on a device.
-_OWN = ("venv", "wheels", "install.json", "incoming", "work", "jobs", "lease")
+_OWN = ("venv", "wheels", "install.json", "incoming", "work", "jobs", "store", "lease")
 
 
 def add(

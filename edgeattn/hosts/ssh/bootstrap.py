@@ -25,7 +25,8 @@ def main() -> None:
         problem = error.strerror or str(error)
     facts = {
         "python": list(sys.version_info[:3]),
-        "has_venv": all(importlib.util.find_spec(name) for name in ("venv", "ensurepip")),
+        "has_venv": has("venv") and (has("ensurepip") or has("pip")),
+        "has_pip": has("pip"),
         # Packages of a virtual environment, which venv's --system-site-packages would leave out.
         "packages": sysconfig.get_path("purelib") if sys.prefix != sys.base_prefix else None,
         "machine": platform.machine(),
@@ -35,6 +36,10 @@ def main() -> None:
         "free_bytes": None if problem else shutil.disk_usage(str(folder)).free,
     }
     sys.stdout.write(json.dumps(facts) + "\n")
+
+
+def has(module: str) -> bool:
+    return importlib.util.find_spec(module) is not None
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ the next command makes a new one. All arguments are arrays; the words of a remot
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import re
 import selectors
@@ -24,6 +25,8 @@ from edgeattn.errors import DeviceError, EdgeattnError, ResourceError, ToolError
 from edgeattn.hosts.known import Address, alias
 from edgeattn.plaintext import plain
 from edgeattn.scratch import scratch
+
+_log = logging.getLogger("edgeattn")
 
 REPLY_LIMIT_BYTES = 64 * 1024 * 1024
 CONNECT_S = 15
@@ -178,7 +181,8 @@ class Connection:
 
 
 def remote_failure(place: str, what: str, stderr: str) -> EdgeattnError:
-    """The error for a command that failed on the device, by the words of its stderr."""
+    """The error for a command that failed on the device, by the words of its stderr, which -v shows whole."""
+    _log.debug("%s: %s: %s", place, what, plain(stderr, lines=True))
     if re.search(r"No space left on device|Disk quota exceeded|File too large", stderr):
         return ResourceError(f"{what}: its disk is full", where=place, fix="free some space there")
     if re.search(r"Read-only file system|Permission denied", stderr):

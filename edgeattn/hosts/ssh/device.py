@@ -5,6 +5,7 @@ A command reads one JSON document on stdin and writes one on stdout; `follow` wr
     venv/  wheels/  install.json           the device half
     incoming/<digest>.part                 files on their way here
     work/<workspace>/bundle/               one bundle of one controller, kept for the next job on it
+    store/                                 what edgeattn keeps there, such as built engines
     jobs/<id>/{job.json, stderr, stdout, exit.json, alive, follower}
 
 A job runs apart from the connection, under a supervisor that holds the device's lease and writes the exit code. It goes
@@ -255,6 +256,7 @@ def _supervise(folder: Path, facts: Document, lease: int) -> None:
                 stdout=stdout,
                 stderr=stderr,
                 cwd=folder,
+                env={**os.environ, "EDGEATTN_CACHE": str(Path("store").absolute())},
                 start_new_session=True,
                 pass_fds=(lease,),
             )

@@ -19,7 +19,7 @@ _BEAT_S = 5.0
 _SILENT_S = 40.0  # the device says something at least every 5 s
 _MESSAGE_LIMIT_BYTES = 64 * 1024
 _LINE_SHOWN = 500
-_LINES_SHOWN = 10_000
+_LINES_SHOWN = 5_000
 
 
 def follow(remote: Remote, job: str, say: Callable[[str], None], patience: Patience, cancelled: threading.Event) -> int:

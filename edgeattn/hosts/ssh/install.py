@@ -41,6 +41,7 @@ class DeviceFacts(Part):
 
     python: tuple[int, int, int]
     has_venv: bool
+    has_pip: bool
     packages: str | None
     machine: Annotated[str, Field(pattern=r"^[a-z0-9_]{1,20}$")]
     glibc: str
@@ -154,7 +155,9 @@ def look(connection: Connection, python: str) -> DeviceFacts:
 
 
 def _make_venv(connection: Connection, python: str, facts: DeviceFacts) -> None:
-    command = [python, "-m", "venv", "--clear", "--system-site-packages", VENV]
+    # Debian's python3 comes without ensurepip; a pip that is there already is seen from the environment too.
+    pip = ["--without-pip"] if facts.has_pip else []
+    command = [python, "-m", "venv", "--clear", "--system-site-packages", *pip, VENV]
     connection.require(connection.run(command, timeout_s=_PIP_S), "the virtual environment cannot be made")
     if facts.packages:
         packages = f"{VENV}/lib/python{facts.python[0]}.{facts.python[1]}/site-packages/edgeattn-base.pth"
