@@ -80,7 +80,8 @@ class Progress:
         if self._live:
             self._bars.update(self._task.id, description=text, refresh=True)
         else:
-            self._console.print(f"{self._task.fields['stage']}: {text}")
+            stage = self._task.fields["stage"]  # none has begun where a job is run by itself
+            self._console.print(f"{stage}: {text}" if stage else text)
 
     def line(self, text: str) -> None:
         """Print a line, above the bar where there is one."""

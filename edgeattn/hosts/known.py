@@ -125,10 +125,11 @@ def find(text: str) -> tuple[str, KnownHost]:
 
 def check_name(name: str) -> None:
     """Raises InputError for a name that a host cannot have."""
-    if not re.fullmatch(_NAME, name) or name == "local":
+    if not re.fullmatch(_NAME, name) or name in ("local", "none"):
         raise InputError(
             f"{name!r} cannot be the name of a host",
-            fix="use small letters, digits, '.', '_' and '-', a letter or digit first; \"local\" is this machine",
+            fix="use small letters, digits, '.', '_' and '-', a letter or digit first; \"local\" is this machine, "
+            '"none" no machine',
         )
 
 
