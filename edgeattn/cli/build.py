@@ -12,11 +12,10 @@ from edgeattn.cli.console import common_options, emit
 @click.command("build")
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option("--keep-candidates", is_flag=True, help="Keep the graphs that are not chosen, to build again elsewhere.")
-@click.option(
-    "--host", metavar="HOST", help="user@device[:port] or a name of `edgeattn hosts`; this machine if absent."
-)
+@click.option("--host", metavar="NAME", help="A host of `edgeattn hosts`; this machine by default.")
+@click.option("--wait", is_flag=True, help="Wait for a host that is busy.")
 @common_options
-def command(bundle: Path, keep_candidates: bool, host: str | None, as_json: bool) -> None:
+def command(bundle: Path, keep_candidates: bool, host: str | None, wait: bool, as_json: bool) -> None:
     """Build the engines of BUNDLE's candidates, time them on this machine, and keep the best that is accurate.
 
     Tries every candidate with every runtime of the target that is installed, in each of its configurations. Records
@@ -27,5 +26,5 @@ def command(bundle: Path, keep_candidates: bool, host: str | None, as_json: bool
     from edgeattn.progress import Progress
     from edgeattn.report.table import show_build
 
-    document = open_host(host).run(Build(keep_candidates=keep_candidates), bundle, Progress())
+    document = open_host(host, wait=wait).run(Build(keep_candidates=keep_candidates), bundle, Progress())
     emit(document, as_json, lambda: show_build(document))

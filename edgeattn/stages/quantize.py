@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from pathlib import Path
 from typing import Any
 
 from edgeattn.bundle import Bucket, Candidate, Interface, link
-from edgeattn.errors import VerificationError
+from edgeattn.errors import ToolError, VerificationError
 from edgeattn.manifest import CANDIDATES, GRAPHS, SIDES, Side
 from edgeattn.stage import Job
 from edgeattn.stages.evidence import load
@@ -52,6 +53,8 @@ def quantize(job: Job) -> dict[str, Any]:
     candidates: list[Candidate] = []
     left_out: list[str] = []
     weights: dict[str, Path] = {}
+    axis = interface.length_axis
+    lengths = recipe.export.buckets if axis and recipe.export.buckets else ()
     for done, (form, choice, runtimes) in enumerate(wanted):
         side: Side = "dense" if form.startswith("dense") else "efficient"
         shape = form.removeprefix(side).removeprefix("-").lower() or "plain"
@@ -61,25 +64,21 @@ def quantize(job: Job) -> dict[str, Any]:
         folder = out / CANDIDATES / name.replace(" ", "-")
         folder.mkdir(parents=True)
         graph = folder / GRAPHS[side]
-        made = method.quantize(
-            graphs / f"{form}.onnx", graph,
-            cpu=device.cpu, calibration=calibration.get(choice.name, ()), options=choice.options,
-        )  # fmt: skip
-        axis = interface.length_axis
-        lengths = recipe.export.buckets if axis and recipe.export.buckets else ()
+        try:
+            made = method.quantize(
+                graphs / f"{form}.onnx", graph,
+                cpu=device.cpu, calibration=calibration.get(choice.name, ()), options=choice.options,
+            )  # fmt: skip
+            cosine = _checked(graph, interface, golden, _GOLDEN_OF[side], method.least_cosine)
+        except (ToolError, VerificationError) as error:
+            left_out.append(f"{name}: {error.fact}")
+            LOG.warning("%s; it is left out", left_out[-1])
+            shutil.rmtree(folder)
+            continue
         buckets = [Bucket(length=length, graph=f"{graph.stem}-{length}.onnx") for length in lengths]
         for bucket in buckets:
             fix_length(graph, folder / bucket.graph, str(axis), bucket.length)
         _share_weights(folder, weights)
-        cosine = _cosine(graph, interface, golden, _GOLDEN_OF[side])
-        if cosine is None or cosine < method.least_cosine:
-            found = "not finite" if cosine is None else f"{cosine:.4f}"
-            left_out.append(f"{name}: cosine {found} to the {_GOLDEN_OF[side]}, {method.least_cosine} is required")
-            LOG.warning("%s: left out", left_out[-1])
-            for file in folder.iterdir():
-                file.unlink()
-            folder.rmdir()
-            continue
         candidate = Candidate(
             name=name, side=side, form=shape, method=choice.name, rank=ranks.index(choice.name),
             folder=f"{CANDIDATES}/{folder.name}", buckets=tuple(buckets), runtimes=runtimes,
@@ -89,7 +88,7 @@ def quantize(job: Job) -> dict[str, Any]:
     for side in SIDES:
         if not any(candidate.side == side for candidate in candidates):
             raise VerificationError(
-                f"no quantized graph of the {side} model computes what the model does: {'; '.join(left_out)}",
+                f"no graph of the {side} model is left: {'; '.join(left_out)}",
                 where="quantize",
                 fix="add fp32 to quantize.methods",
             )
@@ -109,8 +108,11 @@ def _share_weights(folder: Path, known: dict[str, Path]) -> None:
             link(first, file)
 
 
-def _cosine(graph: Path, interface: Interface, golden: dict[str, Any], against: str) -> float | None:
-    """The least cosine of the graph's outputs to the golden ones of `against`, in ONNX Runtime on this machine."""
+def _checked(graph: Path, interface: Interface, golden: dict[str, Any], against: str, least_cosine: float) -> float:
+    """The least cosine of the graph's outputs to the golden ones of `against`, in ONNX Runtime on this machine.
+
+    Raises VerificationError where it is less than `least_cosine`, or an output is not finite.
+    """
     from edgeattn.bench.golden import drifts
     from edgeattn.bench.inputs import one_by_one, save_feeds
     from edgeattn.bench.leg import Engine, Leg
@@ -124,6 +126,10 @@ def _cosine(graph: Path, interface: Interface, golden: dict[str, Any], against: 
         engine = Engine(graph.parent, folder / "engine", "onnxruntime")
         with Leg(f"golden samples of {graph.parent.name}", engine, folder / "first.npz") as leg:
             answers = leg.answer(feeds)
-    found = [drift.min_cosine for drift in drifts(answers, golden, against).values()]
-    known = [value for value in found if value is not None]
-    return min(known) if len(known) == len(found) else None
+    cosines = [drift.min_cosine for drift in drifts(answers, golden, against).values()]
+    found = [cosine for cosine in cosines if cosine is not None]
+    if len(found) < len(cosines):
+        raise VerificationError(f"outputs that are not finite, where the {against}'s are")
+    if min(found) < least_cosine:
+        raise VerificationError(f"cosine {min(found):.4f} to the {against}, {least_cosine} is required")
+    return min(found)
