@@ -251,4 +251,4 @@ def test_a_partial_file_is_continued_and_a_wrong_one_sent_again(device, tiny, ca
     wrong = tiny.manifest.files["dense.onnx"].sha256.removeprefix("sha256:")
     (incoming / f"{wrong}.part").write_bytes(b"something else")
     assert verify(tiny) == 0
-    assert "send: 1 files to board\n" in capsys.readouterr().err, "the one whose beginning was wrong, again"
+    assert "board: sending 1 files, " in capsys.readouterr().err, "the one whose beginning was wrong, again"

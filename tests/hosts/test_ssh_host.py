@@ -55,13 +55,13 @@ def test_a_bundle_is_built_verified_and_timed_there(device, tmp_path, capsys):
 def test_only_what_differs_is_sent(device, tiny, capsys):
     assert run(["verify", str(tiny.path), "--host", "board"]) == 0
     files = len(tiny.manifest.files) + 1
-    assert f"send: {files} files to board\n" in capsys.readouterr().err
+    assert f"board: sending {files} files, " in capsys.readouterr().err
     assert run(["verify", str(tiny.path), "--host", "board"]) == 0
-    assert "send:" not in capsys.readouterr().err, "both sides wrote the same evidence"
+    assert "sending" not in capsys.readouterr().err, "both sides wrote the same evidence"
     (tiny.path / "extra.txt").write_text("not listed in bundle.json, so not sent")
     tiny_bundle.sign(tiny.path)  # writes bundle.json in another way
     assert run(["verify", str(tiny.path), "--host", "board"]) == 0
-    assert "send: 1 files to board\n" in capsys.readouterr().err
+    assert "board: sending 1 files, " in capsys.readouterr().err
     assert not list(device.there.glob("work/*/bundle/extra.txt"))
 
 

@@ -197,7 +197,9 @@ class _Run:
         if not set(offered.missing) <= known:
             raise self.remote.malformed(b"it asks for files that the bundle does not have")
         if offered.missing:
-            self.progress.stage("send", f"{len(offered.missing)} files to {self.connection.name}")
+            sizes = dict(self.files.values())
+            size = sum(sizes[digest] - here for digest, here in offered.missing.items())
+            self.say(f"sending {len(offered.missing)} files, {size / 1e6:.1f} MB")
             send_bundle(self.connection, self.bundle.path, self.files, offered.missing, self.progress)
         return offered
 

@@ -39,12 +39,10 @@ def send_bundle(
 
     missing: digest -> bytes of it that have arrived.
     """
-    by_digest = {digest: (root / name, size) for name, (digest, size) in files.items()}
-    total = sum(by_digest[digest][1] - here for digest, here in missing.items())
+    by_digest = {digest: root / name for name, (digest, _) in files.items()}
     for count, (digest, here) in enumerate(missing.items(), 1):
-        file, _ = by_digest[digest]
-        send(connection, file, f"incoming/{digest.removeprefix('sha256:')}.part", here)
-        progress.update(count, len(missing), "files sent", MB=total / 1e6)
+        send(connection, by_digest[digest], f"incoming/{digest.removeprefix('sha256:')}.part", here)
+        progress.update(count, len(missing), "files sent")
 
 
 def send(connection: Connection, file: Path, to: str, offset: int = 0) -> None:
