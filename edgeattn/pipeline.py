@@ -79,24 +79,26 @@ def preflight(positions: Positions) -> Stage:
     )  # fmt: skip
 
 
-def compile_recipe(
-    loaded: LoadedRecipe,
-    target: Target,
-    out: Path,
-    *,
-    store: Store,
-    progress: Progress,
-    fresh: bool = False,
-) -> Bundle:
-    """Make the bundle of a recipe for a target and publish it at `out`; without a host it is left unbuilt.
+def make(
+    loaded: LoadedRecipe, target: Target, out: Path, *, store: Store, progress: Progress, fresh: bool = False
+) -> Runner:
+    """Run the stages that need no device, up to the bundle that is not built yet.
 
-    fresh: take nothing from the store. Raises an EdgeattnError; `out` is then as it was.
+    out: where the bundle will go. fresh: take nothing from the store. Raises an EdgeattnError.
     """
     check_out(out)
     run = Runner(store, progress, loaded.recipe, target.profile, loaded.root, target.host, target.machine, fresh=fresh)
     for stage in (preflight(loaded.positions), *STAGES):
         run(stage)
-    if target.host is None:
+    return run
+
+
+def ship(run: Runner, out: Path) -> Bundle:
+    """Run the stages that need the device, where the target has a host, and publish the bundle at `out`.
+
+    Raises an EdgeattnError; `out` is then as it was.
+    """
+    if run.host is None:
         return publish(run.artifacts["bundle"].path, out, finish=leave_unbuilt)
     for stage in ON_THE_DEVICE:
         run(stage)

@@ -46,20 +46,28 @@ class Outcome:
 
 def side_by_side(hosts: Sequence[str], wait: bool, job: DeviceJob, bundle: Path) -> list[Outcome]:
     """What the job gives on each of several hosts, at the same time. Ctrl-C ends it on all of them."""
-    from edgeattn.hosts import LOCAL, open_host
+    from edgeattn.hosts import open_host
+    from edgeattn.progress import Progress
 
     opened = [open_host(text, wait=wait, record=False) for text in hosts]
-    names = [host.name for host in opened]
+    return at_once(opened, lambda host: host.run(job, bundle, Progress(bars=False)))
+
+
+def at_once(hosts: Sequence[Host], work: Callable[[Host], dict[str, Any]]) -> list[Outcome]:
+    """What `work` gives for each host, all at the same time. Ctrl-C ends it on all of them."""
+    from edgeattn.hosts import LOCAL
+
+    names = [host.name for host in hosts]
     if len(set(names)) < len(names):
         raise InputError(f"--host names {max(names, key=names.count)} twice", fix="name each host once")
     outcomes = [Outcome(name) for name in names]
     try:
-        for host, outcome in zip(opened, outcomes, strict=True):
-            threading.Thread(target=_run, args=(host, job, bundle, outcome), daemon=True).start()
+        for host, outcome in zip(hosts, outcomes, strict=True):
+            threading.Thread(target=_run, args=(host, work, outcome), daemon=True).start()
         for outcome in outcomes:
             outcome.done.wait()  # not Thread.join, after whose interruption a thread counts as ended
     except KeyboardInterrupt:
-        for host in opened:
+        for host in hosts:
             host.cancel()
         for outcome in outcomes:
             if outcome.host != LOCAL:  # ends with this process
@@ -97,11 +105,9 @@ def _document(outcome: Outcome) -> dict[str, Any]:
     return {"host": outcome.host, "error": facts}
 
 
-def _run(host: Host, job: DeviceJob, bundle: Path, outcome: Outcome) -> None:
-    from edgeattn.progress import Progress
-
+def _run(host: Host, work: Callable[[Host], dict[str, Any]], outcome: Outcome) -> None:
     try:
-        outcome.document = host.run(job, bundle, Progress(bars=False))
+        outcome.document = work(host)
     except EdgeattnError as error:
         outcome.error = error
     except KeyboardInterrupt:  # cancelled: the main thread says so

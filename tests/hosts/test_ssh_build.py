@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -59,16 +59,6 @@ def test_a_build_that_fails_there_changes_nothing_here(device, tmp_path, capsys)
     Bundle.open(bundle.path)
 
 
-def compiled(folder: Path, *arguments: str) -> Bundle:
-    done = subprocess.run(
-        [sys.executable, str(HASTY), "compile", "small.yaml", "--out", "bundle", *arguments], cwd=folder,
-        env={**os.environ, "EDGEATTN_CACHE": str(folder.parent / "cache")},
-        capture_output=True, text=True, check=False, timeout=500,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return Bundle.open(folder / "bundle")
-
-
 def comparable(bundle: Bundle) -> dict[str, object]:
     """What does not depend on times: all but which of the candidates was the fastest."""
     manifest = bundle.manifest.model_dump(mode="json", exclude={"engines", "files", "created_utc"})
@@ -79,14 +69,17 @@ def comparable(bundle: Bundle) -> dict[str, object]:
 
 @pytest.mark.slow
 def test_a_compile_for_a_host_is_one_for_this_machine_but_for_times(device, tmp_path):
-    """Both use one cache, so the model is trained once: what is made here does not depend on the host."""
-    for name in ("here", "there"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "small.yaml").write_text(RECIPE)
-    there = compiled(tmp_path / "there", "--host", "board")
-    here = compiled(tmp_path / "here")
-    ours, theirs = comparable(here), comparable(there)
-    shutil.rmtree(tmp_path / "cache")
+    """Two hosts side by side; the model is trained once, since what is made here does not depend on the host."""
+    (tmp_path / "small.yaml").write_text(RECIPE)
+    done = subprocess.run(
+        [sys.executable, str(HASTY), "compile", "small.yaml", "--out", "out", "--host", "board", "--host", "local"],
+        cwd=tmp_path, env={**os.environ, "EDGEATTN_CACHE": str(tmp_path / "cache")},
+        capture_output=True, text=True, check=False, timeout=500,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert len(re.findall(r"^distill: done, \d", done.stderr, re.MULTILINE)) == 1, "trained twice"
+    there, here = (Bundle.open(tmp_path / "out" / name) for name in ("board", "local"))
+    theirs, ours = comparable(there), comparable(here)
     installed = {support["name"] for support in theirs["manifest"]["target"]["runtimes"]}
     ours["tried"] = [row for row in ours["tried"] if any(f", {name}" in row[0] for name in installed)]
     ours["manifest"]["target"] = theirs["manifest"]["target"]
@@ -94,3 +87,5 @@ def test_a_compile_for_a_host_is_one_for_this_machine_but_for_times(device, tmp_
     for bundle in (here, there):
         assert json.loads((bundle.path / "verify.json").read_text())["passed"] is True
         assert json.loads((bundle.path / "bench.json").read_text())["cells"]
+    assert re.search(r"^board +- +efficient ", done.stdout, re.MULTILINE)
+    assert re.search(r"^local +- +efficient ", done.stdout, re.MULTILINE)
