@@ -12,9 +12,9 @@ from edgeattn.errors import DeviceError, ToolError
 from edgeattn.hosts.base import HostFacts
 from edgeattn.hosts.known import Address, KnownHost, alias, known_hosts_file, save
 from edgeattn.hosts.ssh.connection import CONNECT_S, Connection, connected, end
-from edgeattn.hosts.ssh.device import Busy
 from edgeattn.hosts.ssh.host import probe
 from edgeattn.hosts.ssh.install import Wanted, install, installed
+from edgeattn.hosts.ssh.lease import Busy
 from edgeattn.hosts.ssh.remote import Done, Remote
 from edgeattn.progress import Progress
 from edgeattn.scratch import scratch

@@ -32,10 +32,10 @@ from typing import Any
 
 from edgeattn.errors import DeviceError, EdgeattnError, InputError, ResourceError
 from edgeattn.hosts.boot import boot_id
+from edgeattn.hosts.ssh import lease
 from edgeattn.store import disk_errors, sha256_file, write_json
 
 BUNDLE = "bundle"
-_LEASE = "/run/lock/edgeattn.lease"
 _ID = re.compile(r"[0-9a-f]{16}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _LOST = "the job's process was killed"
@@ -53,10 +53,6 @@ _GRACE_S = 10.0
 Document = dict[str, Any]
 
 
-class Busy(DeviceError):
-    """Another job has the device, or the workspace."""
-
-
 def offer(request: Document) -> Document:
     """Make the workspace ready for the bundle's files, and say which are missing.
 
@@ -65,9 +61,9 @@ def offer(request: Document) -> Document:
     """
     if _state(_job_folder(request["job"])) in ("running", "ended"):
         return {"running": True}
-    holder = _holder()
+    holder = lease.holder()
     if holder is not None and holder.get("workspace") == request["workspace"]:
-        raise _busy(holder)
+        raise lease.busy(holder)
     _forget_old()
     bundle, files = _bundle(request), request["files"]
     bundle.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -118,11 +114,11 @@ def place(request: Document) -> Document:
 def start(request: Document) -> Document:
     """Start the job, apart from this connection. request: {workspace, job, command: [...], bundle, controller}."""
     deadline = time.monotonic() + 1  # a job that was just stopped still holds it
-    while (lease := _take_lease()) is None:
+    while (held := lease.take()) is None:
         if time.monotonic() > deadline:
-            raise _busy(_holder() or {})
+            raise lease.busy(lease.holder() or {})
         time.sleep(0.05)
-    with contextlib.closing(os.fdopen(lease, "r+")) as file:
+    with contextlib.closing(os.fdopen(held, "r+")) as file:
         folder = _job_folder(request["job"])
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True, mode=0o700)
@@ -202,8 +198,8 @@ def forget(request: Document) -> Document:
 
 def idle(_request: Document) -> Document:
     """Raises DeviceError where a job is running."""
-    if (holder := _holder()) is not None:
-        raise _busy(holder)
+    if (holder := lease.holder()) is not None:
+        raise lease.busy(holder)
     return {}
 
 
@@ -228,7 +224,7 @@ def main(arguments: list[str]) -> int:
                 _say(document)
     except EdgeattnError as error:
         facts = {"fact": error.fact, "where": error.where, "fix": error.fix, "exit_code": error.exit_code}
-        _say({"error": facts, "busy": isinstance(error, Busy)})
+        _say({"error": facts, "busy": isinstance(error, lease.Busy)})
         return error.exit_code
     except BrokenPipeError:  # the connection is lost, nobody reads on
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -240,8 +236,8 @@ def _say(document: Document) -> None:
     sys.stdout.flush()
 
 
-def _supervise(folder: Path, facts: Document, lease: int) -> None:
-    """Run the job to its end and write its exit code. Holds the lease, and the lock that says that it lives."""
+def _supervise(folder: Path, facts: Document, held: int) -> None:
+    """Run the job to its end and write its exit code. held: the lease. A lock of its own says that it lives."""
     alive = os.open(folder / "alive.new", os.O_RDWR | os.O_CREAT, 0o600)
     fcntl.flock(alive, fcntl.LOCK_EX)
     (folder / "alive.new").rename(folder / "alive")
@@ -258,7 +254,7 @@ def _supervise(folder: Path, facts: Document, lease: int) -> None:
                 cwd=folder,
                 env={**os.environ, "EDGEATTN_CACHE": str(Path("store").absolute())},
                 start_new_session=True,
-                pass_fds=(lease,),
+                pass_fds=(held,),
             )
         except OSError as error:
             stderr.write(f"cannot start {command[0]}: {error.strerror}\n".encode())
@@ -291,13 +287,13 @@ def _state(folder: Path) -> str:
     """Of the job in `folder`: running, ended, stale (ended long ago), restarted, killed, or none."""
     try:
         facts = json.loads((folder / "job.json").read_text())
-        alive = _is_locked(folder / "alive")
+        alive = lease.is_locked(folder / "alive")
         ended = (folder / "exit.json").is_file()  # read after `alive`: it is written before that lock is released
     except (OSError, ValueError):
         return "none"
     if ended:
         fresh = time.time() - (folder / "exit.json").stat().st_mtime < _KEEP_RESULT_S
-        return "ended" if fresh or _is_locked(folder / "follower") else "stale"
+        return "ended" if fresh or lease.is_locked(folder / "follower") else "stale"
     if facts["boot_id"] != boot_id():
         return "restarted"
     return "running" if alive else "killed"
@@ -352,66 +348,6 @@ def _only_follower(folder: Path, token: str) -> Iterator[None]:
         yield
     finally:
         os.close(fd)
-
-
-def _lease_file() -> Path:
-    """The lock file of the whole device, for all of its accounts; of this account where it has no such folder."""
-    path = Path(os.environ.get("EDGEATTN_LEASE") or _LEASE)
-    return path if os.access(path.parent, os.W_OK) else Path("lease")
-
-
-def _take_lease() -> int | None:
-    """The descriptor that holds the lease, None where another job has it."""
-    path = _lease_file()
-    try:
-        fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW)  # made by another account: O_CREAT would be refused there
-    except FileNotFoundError:
-        fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CREAT, 0o666)
-        with contextlib.suppress(OSError):
-            path.chmod(0o666)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(fd)
-        return None
-    return fd
-
-
-def _holder() -> Document | None:
-    """What runs on the device, as its lease says; None where nothing does."""
-    path = _lease_file()
-    if not _is_locked(path):
-        return None
-    with contextlib.suppress(OSError, ValueError):
-        found = json.loads(path.read_text())
-        return found if isinstance(found, dict) else {}
-    return {}
-
-
-def _busy(holder: Document) -> Busy:
-    what = " ".join(holder.get("command", ["a job"])[:1])
-    minutes = max(0.0, time.time() - holder.get("since", time.time())) / 60
-    since = time.strftime("%H:%M:%S", time.localtime(holder.get("since")))
-    return Busy(
-        f"the device is busy: {what} of {holder.get('bundle', 'a bundle')} for {holder.get('controller', 'somebody')}, "
-        f"since {since} by its clock ({minutes:.0f} min)",
-        fix="wait for it with --wait, or try later",
-    )
-
-
-def _is_locked(path: Path) -> bool:
-    """Whether a process holds the lock of a file."""
-    try:
-        fd = os.open(path, os.O_RDONLY)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(fd)
-    return False
 
 
 def _forget_old() -> None:

@@ -25,9 +25,9 @@ from edgeattn.errors import EdgeattnError, ToolError
 from edgeattn.hosts.base import HostFacts
 from edgeattn.hosts.known import KnownHost, known_hosts_file
 from edgeattn.hosts.ssh.connection import Connection, LinkLost, connected
-from edgeattn.hosts.ssh.device import Busy
 from edgeattn.hosts.ssh.following import follow
 from edgeattn.hosts.ssh.install import VENV, Wanted, install, installed
+from edgeattn.hosts.ssh.lease import Busy
 from edgeattn.hosts.ssh.patience import Patience
 from edgeattn.hosts.ssh.remote import Done, M, Offered, Placed, Remote, Started, Stopped
 from edgeattn.hosts.ssh.returning import Back, take_back

@@ -16,8 +16,8 @@ from pydantic import BaseModel, Field, ValidationError
 
 from edgeattn.errors import DeviceError, EdgeattnError, InconclusiveError, InputError, ToolError, VerificationError
 from edgeattn.hosts.ssh.connection import Connection, last_line
-from edgeattn.hosts.ssh.device import Busy
 from edgeattn.hosts.ssh.install import PYTHON
+from edgeattn.hosts.ssh.lease import Busy
 from edgeattn.jsonfile import strict_json
 from edgeattn.plaintext import plain
 from edgeattn.validation import Part
