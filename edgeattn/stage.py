@@ -39,7 +39,7 @@ class Job:
     recipe: Recipe
     device: DeviceProfile
     inputs: Mapping[str, Artifact]
-    device_host: Host | None
+    target_host: Host | None
     files_root: Path | None
     out: Path
     work: Path
@@ -48,9 +48,9 @@ class Job:
     @property
     def host(self) -> Host:
         """The host of the target, for a stage that declares `measured`."""
-        if self.device_host is None:
+        if self.target_host is None:
             raise LookupError("the stage runs on the device and does not declare `measured`")
-        return self.device_host
+        return self.target_host
 
     @property
     def root(self) -> Path:

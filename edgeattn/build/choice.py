@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from edgeattn.bench.accuracy import shown
@@ -26,7 +26,6 @@ class Row:
     latency_ms: dict[int | None, float]
     metrics: dict[str, float | None] | None = None  # None: not scored, since a faster trial ships
     right: bool | None = None
-    rounds: list[float] = field(default_factory=list)
 
     def measure(self, prefer: str) -> float:
         """What the choice is by: bytes, or the geometric mean of the latencies over the lengths, in ms."""

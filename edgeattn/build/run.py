@@ -139,10 +139,8 @@ def _table(
                 "why": timings.failed.get(trial.name),
             }
         )
-    order = {"failed": 1}
     return sorted(
-        table,
-        key=lambda row: (row["side"] != "efficient", order.get(row["state"], 0), sum(row["latency_ms"].values())),
+        table, key=lambda row: (row["side"] != "efficient", row["state"] == "failed", sum(row["latency_ms"].values()))
     )
 
 

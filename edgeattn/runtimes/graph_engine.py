@@ -20,23 +20,16 @@ from edgeattn.devices.probe import probe_cpu, usable_threads
 from edgeattn.devices.profile import CpuFacts, Name
 from edgeattn.errors import BundleError, DeviceError
 from edgeattn.jsonfile import COPY_AGAIN, read_json
-from edgeattn.manifest import Digest, EngineRef, GraphName, Manifest
+from edgeattn.manifest import Bucket, Digest, EngineRef, GraphName, Manifest
 from edgeattn.runtimes.base import DEFAULT, Configuration, Session
 from edgeattn.runtimes.buckets import BucketedSession, bucketed_axes
 from edgeattn.runtimes.graphs import check_graph, tensor_dims
 from edgeattn.store import sha256_file, write_json
-from edgeattn.validation import Count, Part
+from edgeattn.validation import Part
 from edgeattn.versions import UNKNOWN, installed_version
 
 LOG = logging.getLogger("edgeattn")
 ENGINE = "engine.json"
-
-
-class Bucket(Part):
-    """A copy of the graph with a fixed length."""
-
-    length: Count
-    graph: GraphName
 
 
 class GraphEngine(Part):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -73,6 +73,17 @@ class TextTask(Task):
         if tokens > known:
             fact = f"its tokenizer gives the token {tokens - 1}, and the model has {known} tokens"
             yield ("model", "source"), ModelError(fact, fix=_FIX)
+
+
+class LogitsTask(TextTask):
+    """A task whose model has a head that gives logits."""
+
+    def exportable(self, model: PreTrainedModel) -> PreTrainedModel:
+        return LogitsOfText(model)
+
+    def forward(self, model: PreTrainedModel, feeds: Mapping[str, Tensor]) -> dict[str, Any]:
+        out = model(**feeds, output_hidden_states=True)
+        return {"hidden": out.hidden_states, "logits": out.logits}
 
 
 class LogitsOfText(PreTrainedModel):

@@ -13,11 +13,11 @@ from edgeattn.errors import InputError
 from edgeattn.recipe.tasks import TextClassification
 from edgeattn.tasks.base import Samples
 from edgeattn.tasks.classes import classes_distance, labels_misfit
-from edgeattn.tasks.text import LogitsOfText, TextTask, relative_distance
+from edgeattn.tasks.text import LogitsTask, relative_distance
 from edgeattn.yamlfile import Place
 
 
-class TextClassificationTask(TextTask):
+class TextClassificationTask(LogitsTask):
     kind = "text-classification"
     outputs: ClassVar = {"logits": ("batch", None)}
     optimum_task = "text-classification"
@@ -38,13 +38,6 @@ class TextClassificationTask(TextTask):
     def misfits(self, model: PreTrainedModel, samples: Samples) -> Iterator[tuple[Place, InputError]]:
         yield from super().misfits(model, samples)
         yield from labels_misfit(model, self.spec.labels)
-
-    def exportable(self, model: PreTrainedModel) -> PreTrainedModel:
-        return LogitsOfText(model)
-
-    def forward(self, model: PreTrainedModel, feeds: Mapping[str, Tensor]) -> dict[str, Any]:
-        out = model(**feeds, output_hidden_states=True)
-        return {"hidden": out.hidden_states, "logits": out.logits}
 
     def distillation_loss(
         self, student: Mapping[str, Any], teacher: Mapping[str, Any], feeds: Mapping[str, Tensor]

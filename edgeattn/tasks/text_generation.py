@@ -15,11 +15,11 @@ from edgeattn.models.reading import models_fault
 from edgeattn.recipe.tasks import TextGeneration
 from edgeattn.tasks.base import Samples
 from edgeattn.tasks.classes import classes_distance
-from edgeattn.tasks.text import LogitsOfText, TextTask, relative_distance
+from edgeattn.tasks.text import LogitsTask, relative_distance
 from edgeattn.yamlfile import Place
 
 
-class TextGenerationTask(TextTask):
+class TextGenerationTask(LogitsTask):
     """The logits of a whole text at once, as a prompt is read; decoding token by token is not part of it."""
 
     kind = "text-generation"
@@ -51,13 +51,6 @@ class TextGenerationTask(TextTask):
         with models_fault(self.teacher, "check that the data fits the model"), torch.no_grad():
             before, after = (whole(**each)["logits"][:, :-1] for each in (feeds, changed))
         return not torch.allclose(before, after, rtol=1e-3, atol=1e-4)
-
-    def exportable(self, model: PreTrainedModel) -> PreTrainedModel:
-        return LogitsOfText(model)
-
-    def forward(self, model: PreTrainedModel, feeds: Mapping[str, Tensor]) -> dict[str, Any]:
-        out = model(**feeds, output_hidden_states=True)
-        return {"hidden": out.hidden_states, "logits": out.logits}
 
     def distillation_loss(
         self, student: Mapping[str, Any], teacher: Mapping[str, Any], feeds: Mapping[str, Tensor]
