@@ -14,7 +14,6 @@ from edgeattn.cli.console import common_options, emit
 if TYPE_CHECKING:
     from edgeattn.bundle import Bundle
     from edgeattn.hosts.base import Host
-    from edgeattn.recipe import LoadedRecipe
     from edgeattn.target import Target
 
 NO_HOST = "none"
@@ -87,7 +86,7 @@ def command(
         _several(loaded, targets, folder, not resume, as_json)
 
 
-def _one(loaded: LoadedRecipe, target: Target, out: Path, fresh: bool, as_json: bool) -> None:
+def _one(loaded: Any, target: Target, out: Path, fresh: bool, as_json: bool) -> None:
     from edgeattn.pipeline import make, ship
     from edgeattn.progress import Progress
     from edgeattn.report.summary import show_bundle
@@ -98,7 +97,7 @@ def _one(loaded: LoadedRecipe, target: Target, out: Path, fresh: bool, as_json: 
     emit(_document(bundle), as_json, lambda: show_bundle(bundle))
 
 
-def _several(loaded: LoadedRecipe, targets: Sequence[Target], out: Path, fresh: bool, as_json: bool) -> None:
+def _several(loaded: Any, targets: Sequence[Target], out: Path, fresh: bool, as_json: bool) -> None:
     """Each host's bundle goes into a folder of its name. What needs no device is made first, one after another."""
     from edgeattn.cli.on_hosts import at_once, emit_outcomes
     from edgeattn.errors import InputError
