@@ -27,8 +27,9 @@ from edgeattn.bench.compare import quick_compare
 from edgeattn.bench.inputs import Arrays
 from edgeattn.bench.leg import Engine
 from edgeattn.bench.statistics import Estimate, hodges_lehmann, ratio
-from edgeattn.crossover.block import HIDDEN, MASK, add_projections, before_reshapes, core
+from edgeattn.crossover.block import add_projections, before_reshapes, core
 from edgeattn.export.onnx import save
+from edgeattn.measure.graphs import HIDDEN, MASK
 from edgeattn.runtimes.base import Configuration
 from edgeattn.runtimes.onnxruntime import RUNTIME
 

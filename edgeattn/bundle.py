@@ -6,9 +6,7 @@ import contextlib
 import ctypes
 import json
 import os
-import re
 import shutil
-import stat
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
@@ -19,6 +17,7 @@ from typing import Any, Literal
 import numpy as np
 
 from edgeattn.errors import BundleError, ResourceError
+from edgeattn.files import check_listed, check_relative, entry_of, walk
 from edgeattn.manifest import (
     COPY_AGAIN,
     MANIFEST,
@@ -79,7 +78,7 @@ class Bundle:
         """
         manifest = read_manifest(path)
         listed = manifest.files
-        for file in _walk(path):
+        for file in walk(path, COPY_AGAIN):
             name = file.relative_to(path).as_posix()
             if name not in listed and (name.startswith("engine/") or ".onnx" in file.name.lower()):
                 raise BundleError(
@@ -88,7 +87,7 @@ class Bundle:
                     fix="remove it, if you do not know where it comes from; else compile the bundle again",
                 )
         for name, entry in listed.items():
-            _check(path, name, entry)
+            check_listed(path, name, entry, MANIFEST, COPY_AGAIN)
         for which, engine in manifest.engines.items():
             where = str(path / MANIFEST)
             if engine.runtime not in RUNTIMES:
@@ -103,6 +102,26 @@ class Bundle:
         for candidate in manifest.candidates:
             _check_candidate(path, candidate, manifest)
         return cls(path, manifest)
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+        return self.manifest.name
+
+    @property
+    def key(self) -> str:
+        """By it, a device knows the bundle again."""
+        return str(self.path)
+
+    @property
+    def document(self) -> Path:
+        """bundle.json."""
+        return self.path / MANIFEST
+
+    def files(self) -> dict[str, tuple[str, int]]:
+        """path -> digest, bytes of all files that belong to it; others in its folder do not."""
+        listed = {name: (entry.sha256, entry.bytes) for name, entry in self.manifest.files.items()}
+        return {**listed, MANIFEST: (sha256_file(self.document), self.document.stat().st_size)}
 
     def require_built(self) -> None:
         """Raise BundleError for a bundle that has candidates and no engine yet."""
@@ -154,7 +173,7 @@ class Bundle:
             else:
                 with replacing(self.path / name) as temporary:
                     temporary.write_text(document, encoding="utf-8")
-            self.manifest = _write_manifest(self.path, manifest, {**others, name: _entry(self.path / name)})
+            self.manifest = _write_manifest(self.path, manifest, {**others, name: entry_of(self.path / name)})
 
 
 def rebuild(bundle: Bundle, fill: Callable[[Path], Manifest]) -> Bundle:
@@ -187,7 +206,11 @@ def link(source: Path, target: Path) -> None:
 
 def write(folder: Path, manifest: Manifest) -> Bundle:
     """Turn a filled folder into a bundle: digest each of its files and write bundle.json."""
-    files = {file.relative_to(folder).as_posix(): _entry(file) for file in _walk(folder) if file != folder / MANIFEST}
+    files = {
+        file.relative_to(folder).as_posix(): entry_of(file)
+        for file in walk(folder, COPY_AGAIN)
+        if file != folder / MANIFEST
+    }
     return Bundle(folder, _write_manifest(folder, manifest, files))
 
 
@@ -224,24 +247,6 @@ def _write_manifest(path: Path, manifest: Manifest, files: dict[str, FileEntry])
     return manifest
 
 
-def _entry(file: Path) -> FileEntry:
-    return FileEntry(sha256=sha256_file(file), bytes=file.stat().st_size)
-
-
-def _walk(path: Path) -> Iterator[Path]:
-    """Every file under `path`. Raises BundleError for a link."""
-    for folder, folders, names in os.walk(path):
-        for name in sorted(folders + names):
-            if Path(folder, name).is_symlink():
-                raise BundleError(
-                    "is a link; a bundle holds plain files only",
-                    where=str(Path(folder, name)),
-                    fix=COPY_AGAIN,
-                )
-        for name in sorted(names):
-            yield Path(folder, name)
-
-
 def _check_candidate(path: Path, candidate: Candidate, manifest: Manifest) -> None:
     where = str(path / MANIFEST)
     for runtime in candidate.runtimes:
@@ -262,35 +267,6 @@ def _check_candidate(path: Path, candidate: Candidate, manifest: Manifest) -> No
             inputs=manifest.inputs,
             outputs=manifest.outputs,
             sizes={manifest.length_axis: length} if manifest.length_axis and length else {},
-        )
-
-
-def _check_relative(path: Path, name: str) -> None:
-    if not re.fullmatch(r"[^/\\\0]+(/[^/\\\0]+)*", name) or {".", ".."} & set(name.split("/")):
-        raise BundleError(
-            f"lists {name!r}, which is not a path inside the bundle",
-            where=str(path / MANIFEST),
-            fix="do not use this bundle: it was tampered with",
-        )
-
-
-def _check(path: Path, name: str, entry: FileEntry) -> None:
-    _check_relative(path, name)
-    file = path / name
-    try:
-        status = file.lstat()
-    except OSError as error:
-        raise BundleError(f"is missing: {error.strerror}", where=str(file), fix=COPY_AGAIN) from error
-    if not stat.S_ISREG(status.st_mode):
-        raise BundleError("is not a plain file", where=str(file), fix=COPY_AGAIN)
-    if status.st_size != entry.bytes:
-        raise BundleError(f"has {status.st_size} bytes; {MANIFEST} says {entry.bytes}", where=str(file), fix=COPY_AGAIN)
-    found = sha256_file(file)
-    if found != entry.sha256:
-        raise BundleError(
-            f"was changed: its digest is {found}; {MANIFEST} says {entry.sha256}",
-            where=str(file),
-            fix=COPY_AGAIN,
         )
 
 
@@ -338,7 +314,7 @@ def check_replaceable(out: Path) -> None:
         own |= {f".{name}.tmp" for name in (MANIFEST, *REPORTS)}  # left by a process that was killed
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BundleError("is neither empty nor a bundle", where=str(out), fix=fix) from error
-    for file in _walk(out):
+    for file in walk(out, COPY_AGAIN):
         if file.relative_to(out).as_posix() not in own:
             raise BundleError("is not part of the bundle that would be replaced", where=str(file), fix=fix)
 
@@ -349,7 +325,7 @@ def _copy(staged: Path, to: Path) -> None:
     files = read_manifest(staged).files
     copied: dict[str, Path] = {}  # digest -> where it is: candidates share weights
     for name in [*files, MANIFEST]:
-        _check_relative(staged, name)
+        check_relative(staged, name, MANIFEST)
         target, digest = to / name, files[name].sha256 if name in files else MANIFEST
         if digest in copied:
             link(copied[digest], target)

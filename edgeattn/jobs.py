@@ -1,4 +1,4 @@
-"""The jobs that need the device: a bundle's folder in, the same folder with evidence out, and one JSON document.
+"""The jobs that need the device: a folder in, the same folder with evidence out, and one JSON document.
 
 A job is also a command line, `edgeattn NAME FOLDER ARGUMENTS --json`, so a host that runs it on another machine types
 what a person there would type.
@@ -17,13 +17,37 @@ from edgeattn.progress import Progress, duration
 
 if TYPE_CHECKING:
     from edgeattn.bundle import Bundle
+    from edgeattn.measure.graphs import Graphs
+
+
+class Folder(Protocol):
+    """What a job works on, checked when it was opened: a bundle, or graphs that are only timed.
+
+    name: for messages. key: by it, a device knows the folder again. document: the file that lists the others.
+    """
+
+    @property
+    def path(self) -> Path: ...
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def key(self) -> str: ...
+
+    @property
+    def document(self) -> Path: ...
+
+    def files(self) -> dict[str, tuple[str, int]]:
+        """path -> digest, bytes of all files that the job may read."""
+        ...
 
 
 class DeviceJob(Protocol):
-    """Work on a bundle that only its target can do.
+    """Work on a folder that only its target can do.
 
     name: the command `edgeattn NAME`.
-    only_reports: it writes the bundle's reports and changes no other file.
+    only_reports: it writes a bundle's reports at most, and changes no other file.
     """
 
     name: ClassVar[str]
@@ -33,16 +57,29 @@ class DeviceJob(Protocol):
         """Its command line after `edgeattn NAME FOLDER`."""
         ...
 
-    def run(self, folder: Path, progress: Progress) -> dict[str, Any]:
-        """Do the work on the bundle in `folder`, on this machine, and return the document.
+    def open(self, folder: Path) -> Folder:
+        """What the job works on. Raises BundleError where `folder` is not that, or its files were changed."""
+        ...
 
-        The evidence and the report are recorded in the bundle. Raises EdgeattnError.
+    def run(self, folder: Path, progress: Progress) -> dict[str, Any]:
+        """Do the work in `folder`, on this machine, and return the document.
+
+        The evidence and the report are recorded in a bundle. Raises EdgeattnError.
         """
         ...
 
 
+class _OnBundle:
+    """A job on a bundle."""
+
+    def open(self, folder: Path) -> Bundle:
+        from edgeattn.bundle import Bundle
+
+        return Bundle.open(folder)
+
+
 @dataclass(frozen=True)
-class Build:
+class Build(_OnBundle):
     """Makes engines of a bundle's candidates, times them, and keeps the best that is accurate.
 
     keep_candidates: keep the graphs that are not chosen too.
@@ -58,11 +95,10 @@ class Build:
 
     def run(self, folder: Path, progress: Progress) -> dict[str, Any]:
         from edgeattn.build.run import build
-        from edgeattn.bundle import Bundle
         from edgeattn.report.html import refresh
         from edgeattn.store import Store
 
-        bundle = Bundle.open(folder)
+        bundle = self.open(folder)
         document = build(
             bundle, store=Store(Store.default_root()), progress=progress, keep_candidates=self.keep_candidates
         )
@@ -71,7 +107,7 @@ class Build:
 
 
 @dataclass(frozen=True)
-class Verify:
+class Verify(_OnBundle):
     """Checks the efficient engine on its golden samples and evaluation data.
 
     threads: of the engine; the usable cores when None. The document's "passed" may be False.
@@ -87,10 +123,9 @@ class Verify:
 
     def run(self, folder: Path, progress: Progress) -> dict[str, Any]:
         from edgeattn.bench.accuracy import check
-        from edgeattn.bundle import Bundle
         from edgeattn.report.html import refresh
 
-        bundle = Bundle.open(folder)
+        bundle = self.open(folder)
         document = check(bundle, threads=self.threads)
         bundle.record("verify.json", document)
         refresh(bundle)
@@ -98,7 +133,7 @@ class Verify:
 
 
 @dataclass(frozen=True)
-class Bench:
+class Bench(_OnBundle):
     """Times the dense and the efficient engine side by side.
 
     lengths: in the unit of the length axis. pairs: of fresh processes. threads: of an engine. None: the bundle's own,
@@ -123,10 +158,9 @@ class Bench:
         )
 
     def run(self, folder: Path, progress: Progress) -> dict[str, Any]:
-        from edgeattn.bundle import Bundle
         from edgeattn.report.html import refresh
 
-        bundle = Bundle.open(folder)
+        bundle = self.open(folder)
         if not os.access(folder, os.W_OK):
             raise ResourceError(
                 "the results cannot be recorded: the folder is read-only",
@@ -157,6 +191,27 @@ class Bench:
             protocol=protocol,
             progress=progress,
         )
+
+
+@dataclass(frozen=True)
+class Measure:
+    """Times the attention graphs of a crossover."""
+
+    name: ClassVar[str] = "measure"
+    only_reports: ClassVar[bool] = True
+
+    def arguments(self) -> tuple[str, ...]:
+        return ()
+
+    def open(self, folder: Path) -> Graphs:
+        from edgeattn.measure.graphs import Graphs
+
+        return Graphs.open(folder)
+
+    def run(self, folder: Path, progress: Progress) -> dict[str, Any]:
+        from edgeattn.measure.run import measure
+
+        return measure(self.open(folder), progress)
 
 
 def _given(option: str, value: object) -> tuple[str, ...]:

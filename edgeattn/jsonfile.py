@@ -21,21 +21,21 @@ _LIMIT_BYTES = 16 * 1024 * 1024
 M = TypeVar("M", bound=BaseModel)
 
 
-def read_json(file: Path, model: type[M], *, newest: int) -> M:
+def read_json(file: Path, model: type[M], *, newest: int, fix: str = COPY_AGAIN) -> M:
     """The document in `file` as a `model`, whose field schema_version may be at most `newest`.
 
-    Raises BundleError; for a newer schema, with both versions.
+    Raises BundleError with `fix`; for a newer schema, with both versions.
     """
     try:
         status = file.lstat()
         if not stat.S_ISREG(status.st_mode) or status.st_size > _LIMIT_BYTES:
-            raise BundleError(f"is not a file of at most {_LIMIT_BYTES} bytes", where=str(file), fix=COPY_AGAIN)
+            raise BundleError(f"is not a file of at most {_LIMIT_BYTES} bytes", where=str(file), fix=fix)
         text = file.read_text(encoding="utf-8")
         document = strict_json(text)
     except OSError as error:
-        raise BundleError(f"cannot be read: {error.strerror}", where=str(file), fix=COPY_AGAIN) from error
+        raise BundleError(f"cannot be read: {error.strerror}", where=str(file), fix=fix) from error
     except (ValueError, RecursionError) as error:
-        raise BundleError(f"is not the JSON of a bundle: {error}", where=str(file), fix=COPY_AGAIN) from error
+        raise BundleError(f"is not the JSON of a bundle: {error}", where=str(file), fix=fix) from error
     key = model.model_fields["schema_version"].alias or "schema_version"
     version = document.get(key) if isinstance(document, dict) else None
     if isinstance(version, int) and version > newest:
@@ -51,7 +51,7 @@ def read_json(file: Path, model: type[M], *, newest: int) -> M:
         place = "".join(f"{part}." for part in first["loc"])[:-1]
         cause = first.get("ctx", {}).get("error")  # of our own validators, without pydantic's "Value error, "
         fact = str(cause) if isinstance(cause, ValueError) else first["msg"]
-        raise BundleError(f"{place}: {fact}" if place else fact, where=str(file), fix=COPY_AGAIN) from error
+        raise BundleError(f"{place}: {fact}" if place else fact, where=str(file), fix=fix) from error
 
 
 def strict_json(text: str | bytes) -> Any:

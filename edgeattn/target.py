@@ -98,13 +98,8 @@ def target_here(bundle: Bundle) -> DeviceProfile:
     Raises DeviceError where this machine is not the target, or has no runtime that the bundle needs in a version that
     the profile allows; BundleError where the bundle has no profile.
     """
-    profile, manifest, cpu = _profile(bundle), str(bundle.path / MANIFEST), probe_cpu()
-    if reason := difference(profile, cpu):
-        raise DeviceError(
-            f"{profile.name} is not this machine: {reason}",
-            where=manifest,
-            fix=f"run this command on {profile.name}; for this machine, compile with --target cpu",
-        )
+    profile, cpu = _profile(bundle), probe_cpu()
+    require_device(profile, cpu, str(bundle.path / MANIFEST), made_by="compile")
     needed = {engine.runtime for engine in bundle.manifest.engines.values()}
     installed = installed_here()
     for support in profile.runtimes:
@@ -114,6 +109,19 @@ def target_here(bundle: Bundle) -> DeviceProfile:
     return profile.model_copy(
         update={"cpu": cpu, "memory_bytes": profile.memory_bytes or usable_memory_bytes(), "runtimes": runtimes}
     )
+
+
+def require_device(profile: DeviceProfile, cpu: CpuFacts, where: str, *, made_by: str) -> None:
+    """Raise DeviceError unless this machine, with the processor `cpu`, is the device of `profile`.
+
+    where: that names it. made_by: the command that took the name as --target.
+    """
+    if reason := difference(profile, cpu):
+        raise DeviceError(
+            f"{profile.name} is not this machine: {reason}",
+            where=where,
+            fix=f"run this command on {profile.name}; for this machine, {made_by} with --target cpu",
+        )
 
 
 def _profile(bundle: Bundle) -> DeviceProfile:

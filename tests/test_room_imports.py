@@ -14,6 +14,7 @@ PACKAGE = Path(edgeattn.__file__).parent
 # room -> rooms and files that it never imports, not even inside a function
 NEVER = {
     "bench": ("cli", "report", "jobs", "hosts", "gate"),
+    "measure": ("cli", "jobs", "hosts"),
     "report": ("cli", "jobs", "hosts"),
     "runtimes": ("bench", "report", "cli", "jobs", "hosts"),
     "meters": ("bench", "report", "cli", "jobs", "hosts"),

@@ -7,7 +7,7 @@ import logging
 import math
 import random
 import statistics
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -37,10 +37,12 @@ def quick_compare(
     block_s: float = 0.2,
     warm_s: float = 0.3,
     seed: int = 0,
+    failed: Callable[[str, EdgeattnError], None] | None = None,
 ) -> dict[str, list[float]]:
     """Milliseconds of one inference: name -> [rounds], each the median of one block.
 
     feeds: inputs that are used in rotation, the same for all engines or a list for each.
+    failed: told of each engine that does not load or run, which then has no times; without it, its error is raised.
     Each engine has its own process. Each round times all of them in random order, so item i of one list was
     measured within seconds of item i of another and their ratio is meaningful. With only one process per engine,
     the result is good enough to choose by, not to publish.
@@ -51,21 +53,36 @@ def quick_compare(
         if not isinstance(feeds, Mapping):
             save_feeds(path, feeds)
         turns = Turns()
-        legs = {}
+        legs: dict[str, Leg] = {}
+        latencies: dict[str, list[float]] = {}
+
+        def left_out(name: str, error: EdgeattnError) -> None:
+            if failed is None:
+                raise error
+            failed(name, error)
+            legs.pop(name, None)
+            latencies.pop(name, None)
+
         for place, (name, engine) in enumerate(engines.items()):
             if isinstance(feeds, Mapping):
                 path = work / f"feeds{place}.npz"
                 save_feeds(path, feeds[name])
-            leg = Leg(f"compare {name}", engine, path)
-            legs[name] = stack.enter_context(leg)
-            turns.give(leg).load()
-            leg.measure(seconds=warm_s)
-        shuffle, order = random.Random(seed), list(engines)
-        latencies: dict[str, list[float]] = {name: [] for name in engines}
+            try:
+                leg = stack.enter_context(Leg(f"compare {name}", engine, path))
+                turns.give(leg).load()
+                leg.measure(seconds=warm_s)
+                legs[name], latencies[name] = leg, []
+            except EdgeattnError as error:
+                left_out(name, error)
+        shuffle = random.Random(seed)
         for _ in range(rounds):
+            order = list(legs)
             shuffle.shuffle(order)
             for name in order:
-                latencies[name].append(_block_ms(turns.give(legs[name]), block_s))
+                try:
+                    latencies[name].append(_block_ms(turns.give(legs[name]), block_s))
+                except EdgeattnError as error:
+                    left_out(name, error)
     return latencies
 
 

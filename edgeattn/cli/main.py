@@ -28,6 +28,7 @@ COMMANDS = {
     "verify": ("edgeattn.cli.verify:command", "Check a bundle's engine against its teacher."),
     "bench": ("edgeattn.cli.bench:command", "Measure a bundle's efficient and dense engines side by side."),
     "crossover": ("edgeattn.cli.crossover:command", "Measure the length from which each attention pays here."),
+    "measure": ("edgeattn.cli.measure:command", "Time the graphs that crossover has exported, on this machine."),
     "inspect": ("edgeattn.cli.inspect:command", "List a model's attention layers and what can replace them."),
     "recipes": ("edgeattn.cli.recipes:command", "List, show, check and create recipes."),
     "devices": ("edgeattn.cli.devices:command", "List and show device profiles."),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from edgeattn.jobs import DeviceJob
 
 F = TypeVar("F", bound=Callable[..., Any])
+Table = Callable[[Sequence[tuple[str, Mapping[str, Any]]]], None]
 _STOP_S = 60.0
 
 
@@ -28,8 +29,8 @@ def host_options(command: F) -> F:
         "hosts",
         multiple=True,
         metavar="NAME",
-        help="Run on this host (see `edgeattn hosts`), or user@device[:port] of one. Given again: side by side, and "
-        "nothing is recorded in the bundle.",
+        help="Run on this host (see `edgeattn hosts`), or user@device[:port] of one. Given again: side by side, in "
+        "one table, and nothing is recorded.",
     )
     return several(click.option("--wait", is_flag=True, help="Wait for a host that is busy.")(command))
 
@@ -76,9 +77,10 @@ def at_once(hosts: Sequence[Host], work: Callable[[Host], dict[str, Any]]) -> li
     return outcomes
 
 
-def emit_outcomes(outcomes: Sequence[Outcome], as_json: bool) -> None:
+def emit_outcomes(outcomes: Sequence[Outcome], as_json: bool, show: Table | None = None) -> None:
     """One table, or a JSON list; then exit with the highest exit code.
 
+    show: prints the table of the hosts' documents; None: that of bench or verify.
     A document whose "passed" is False counts as a failed verification.
     """
     from edgeattn.errors import VerificationError
@@ -87,7 +89,7 @@ def emit_outcomes(outcomes: Sequence[Outcome], as_json: bool) -> None:
         from edgeattn.report.table import lines, show_hosts
 
         if found := [(each.host, each.document) for each in outcomes if each.document]:
-            show_hosts(found)
+            (show or show_hosts)(found)
         lines([f"{each.host}: error: {each.error}" for each in outcomes if each.error])
 
     emit([_document(each) for each in outcomes], as_json, human)

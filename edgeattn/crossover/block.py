@@ -17,13 +17,11 @@ from edgeattn.attention.variant import Variant
 from edgeattn.errors import EdgeattnError, ToolError
 from edgeattn.export.onnx import PREFERRED_OPSET
 from edgeattn.export.rewrite import rewrite
+from edgeattn.measure.graphs import HIDDEN, INPUTS, MASK
 
 # Traced with more tokens than any window has, and a number that no block size divides, so that the trace does not fix
 # a size that only this length has, such as a single block. Traced tensors take no memory.
 _TRACED = 99_991
-INPUTS = ("q", "k", "v")
-MASK = "key_mask"
-HIDDEN = "hidden_states"
 
 
 class Core(nn.Module):
@@ -81,6 +79,8 @@ def core(
         ) from error
     assert exported is not None
     rewrite(exported.model)
+    for node in exported.model.graph.all_nodes():
+        node.metadata_props.clear()  # names functions by their addresses: else each export is another file
     return exported.model
 
 

@@ -11,9 +11,8 @@ from pydantic import ValidationError
 from edgeattn.attention import ATTENTION, check_options
 from edgeattn.attention.variant import VariantOptions
 from edgeattn.errors import InputError
+from edgeattn.measure.graphs import DENSE
 from edgeattn.registry import did_you_mean
-
-DENSE = "dense"  # the baseline
 
 
 def choose(names: Sequence[str] | None, options: str | None, *, causal: bool) -> dict[str, VariantOptions]:

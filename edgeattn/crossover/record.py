@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeattn.crossover.plot import draw
-from edgeattn.crossover.table import show_crossover
+from edgeattn.measure.table import show_crossover
 from edgeattn.store import write_json
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeattn.errors import BundleError
-from edgeattn.manifest import COPY_AGAIN, FileEntry, TensorSpec
+from edgeattn.manifest import COPY_AGAIN, MANIFEST, FileEntry, TensorSpec
 from edgeattn.onnxfile import Message, below, last, read_onnx
 
 _OLDEST_IR = 3  # the first with operator sets, of ONNX 1.0
@@ -31,11 +31,13 @@ def check_graph(
     inputs: Sequence[TensorSpec],
     outputs: Sequence[TensorSpec],
     sizes: Mapping[str, int] | None = None,
+    document: str = MANIFEST,
 ) -> None:
     """Raise BundleError for a graph that is broken, reaches outside the bundle, or is not what the manifest says.
 
     path: a file directly in the bundle's root, as are its weights. files: the manifest's. domains: of the operators
     that the runtime has beside ONNX's own. sizes: axis -> its size, of a graph with a fixed one.
+    document: the file that lists the others, for messages.
     """
     model = read_onnx(path)
 
@@ -57,10 +59,10 @@ def check_graph(
     given = {name: value for name, value in _values(graph, "input") if name not in weights}
     made = dict(_values(graph, "output"))
     if more := set(given) - {spec.name for spec in inputs}:
-        raise refuse(f"has the input {min(more)!r}, which bundle.json does not list", COPY_AGAIN)
+        raise refuse(f"has the input {min(more)!r}, which {document} does not list", COPY_AGAIN)
     for which, specs, found in (("input", inputs, given), ("output", outputs, made)):
         for spec in specs:
-            if fault := _value_fault(spec, found.get(spec.name), sizes or {}):
+            if fault := _value_fault(spec, found.get(spec.name), sizes or {}, document):
                 raise refuse(f"{which} {spec.name!r} {fault}", COPY_AGAIN)
 
 
@@ -105,18 +107,18 @@ def _values(graph: Message, which: str) -> list[tuple[str, tuple[str | None, lis
 
 
 def _value_fault(
-    spec: TensorSpec, found: tuple[str | None, list[Any] | None] | None, fixed: Mapping[str, int]
+    spec: TensorSpec, found: tuple[str | None, list[Any] | None] | None, fixed: Mapping[str, int], document: str
 ) -> str | None:
     """How an input or output of the graph differs from the manifest."""
     if found is None:
-        return "of bundle.json is not in the graph"
+        return f"of {document} is not in the graph"
     dtype, dims = found
     if dtype != spec.dtype:
-        return f"is {dtype or 'of another type'}; bundle.json says {spec.dtype}"
+        return f"is {dtype or 'of another type'}; {document} says {spec.dtype}"
     if dims is None:
         return None
     sizes = [fixed.get(dim, dim) if isinstance(dim, str) else dim for dim in spec.dims]
     # A name in the graph stands for any size.
     if len(dims) != len(sizes) or any(isinstance(a, int) and a != b for a, b in zip(dims, sizes, strict=False)):
-        return f"has the shape {dims}; bundle.json says {list(spec.dims)}"
+        return f"has the shape {dims}; {document} says {list(spec.dims)}"
     return None

@@ -41,7 +41,7 @@ def device(_installed_device: Device, tmp_path: Path, monkeypatch: pytest.Monkey
     device.end_jobs()
     if (real := device.there / "venv/bin/edgeattn-real").exists():
         real.replace(real.with_name("edgeattn"))
-    for name in ("jobs", "work", "incoming"):
+    for name in ("jobs", "work", "incoming", "store"):
         shutil.rmtree(device.there / name, ignore_errors=True)
 
 

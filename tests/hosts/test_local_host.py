@@ -12,7 +12,7 @@ from edgeattn.cli.main import cli
 from edgeattn.devices import fingerprint, load_device
 from edgeattn.hosts import HOSTS, open_host
 from edgeattn.hosts.base import HostFacts
-from edgeattn.jobs import Bench, Verify
+from edgeattn.jobs import Bench, Measure, Verify
 from edgeattn.progress import Progress
 from edgeattn.runtimes import RUNTIMES
 
@@ -20,6 +20,7 @@ from edgeattn.runtimes import RUNTIMES
 @pytest.mark.parametrize(
     ("job", "line"),
     [
+        (Measure(), ()),
         (Verify(), ()),
         (Verify(threads=2), ("--threads", "2")),
         (Bench(), ()),

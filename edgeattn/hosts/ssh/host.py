@@ -33,11 +33,10 @@ from edgeattn.hosts.ssh.remote import Done, M, Offered, Placed, Remote, Started,
 from edgeattn.hosts.ssh.returning import Back, take_back
 from edgeattn.hosts.ssh.transfer import Files, check_names, send_bundle
 from edgeattn.hosts.ssh.wheel import own_wheel
-from edgeattn.jobs import DeviceJob
+from edgeattn.jobs import DeviceJob, Folder
 from edgeattn.jsonfile import strict_json
-from edgeattn.manifest import COPY_AGAIN, MANIFEST
+from edgeattn.manifest import COPY_AGAIN
 from edgeattn.progress import Progress
-from edgeattn.store import sha256_file
 
 T = TypeVar("T")
 
@@ -60,12 +59,12 @@ class SshHost:
         self._cancelled = threading.Event()
 
     def run(self, job: DeviceJob, folder: Path, progress: Progress) -> dict[str, Any]:
-        bundle = Bundle.open(folder.resolve())
-        files = _files(bundle)
-        check_names(files, str(folder / MANIFEST), COPY_AGAIN)
+        opened = job.open(folder.resolve())
+        files = opened.files()
+        check_names(files, str(folder / opened.document.name), COPY_AGAIN)
         with self._connected() as connection:
             self._refresh(connection, progress)
-            run = _Run(connection, job, bundle, folder, files, progress, self._cancelled, self._wait)
+            run = _Run(connection, job, opened, folder, files, progress, self._cancelled, self._wait)
             return run.whole(record=self._record)
 
     def probe(self) -> HostFacts:
@@ -112,24 +111,17 @@ def _remote(connection: Connection, bundle: str = "the bundle") -> Remote:
     return Remote(connection, bundle)
 
 
-def _files(bundle: Bundle) -> Files:
-    """The bundle's own files; others in its folder are not sent."""
-    manifest = bundle.path / MANIFEST
-    listed = {name: (entry.sha256, entry.bytes) for name, entry in bundle.manifest.files.items()}
-    return {**listed, MANIFEST: (sha256_file(manifest), manifest.stat().st_size)}
-
-
 def _identifier(*parts: object) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
 @dataclass
 class _Run:
-    """One job on one bundle."""
+    """One job on one folder, which is `opened`: a bundle, or what a job only reads."""
 
     connection: Connection
     job: DeviceJob
-    bundle: Bundle
+    opened: Folder
     folder: Path
     files: Files
     progress: Progress
@@ -140,12 +132,12 @@ class _Run:
         self.remote = _remote(self.connection, str(self.folder))
         self.patience = Patience(self.say, self.cancelled)
         controller = f"{getpass.getuser()}@{socket.gethostname()}"
-        workspace = _identifier(controller, str(self.bundle.path))
+        workspace = _identifier(controller, self.opened.key)
         command = [self.job.name, *self.job.arguments()]
         # The same command on the same bundle is the same job, so that it can be taken over.
         job = _identifier(workspace, command, sorted(self.files.items()))
         self.request: dict[str, Any] = {"workspace": workspace, "job": job}
-        self.begin = {"command": command, "bundle": self.bundle.manifest.name, "controller": controller}
+        self.begin = {"command": command, "bundle": self.opened.name, "controller": controller}
 
     def whole(self, *, record: bool) -> dict[str, Any]:
         """The job's document; the bundle then has its evidence."""
@@ -160,8 +152,8 @@ class _Run:
             raise
         try:
             document = self._document(code)
-            if record:
-                back = Back(self.remote, self.patience, self.request, self.bundle, self.files)
+            if record and isinstance(self.opened, Bundle):
+                back = Back(self.remote, self.patience, self.request, self.opened, self.files)
                 take_back(back, only_reports=self.job.only_reports)
         except EdgeattnError as error:
             if not isinstance(error, LinkLost):
@@ -200,7 +192,7 @@ class _Run:
             sizes = dict(self.files.values())
             size = sum(sizes[digest] - here for digest, here in offered.missing.items())
             self.say(f"sending {len(offered.missing)} files, {size / 1e6:.1f} MB")
-            send_bundle(self.connection, self.bundle.path, self.files, offered.missing, self.progress)
+            send_bundle(self.connection, self.opened.path, self.files, offered.missing, self.progress)
         return offered
 
     def _start(self) -> None:
