@@ -99,6 +99,7 @@ class Build(_OnBundle):
         from edgeattn.store import Store
 
         bundle = self.open(folder)
+        progress.stage(self.name, f"{len(bundle.manifest.candidates)} candidates, timed in each runtime")
         document = build(
             bundle, store=Store(Store.default_root()), progress=progress, keep_candidates=self.keep_candidates
         )
