@@ -27,7 +27,7 @@ from edgeattn.build.scoring import Scores
 from edgeattn.build.trials import Trial, trials_of
 from edgeattn.bundle import Bundle
 from edgeattn.recipe import load_recipe, to_document
-from edgeattn.target import target_here
+from edgeattn.recognition import target_here
 
 SESSIONS = 6  # of fresh processes each: the unit of replication of a ratio, for an interval of 96.9 %
 METHODS = ["fp32", "int8-dynamic", "int8"]

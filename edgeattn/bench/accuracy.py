@@ -22,8 +22,8 @@ from edgeattn.errors import BundleError
 from edgeattn.jsonfile import COPY_AGAIN
 from edgeattn.metrics import keep, metric, references, score
 from edgeattn.padding import stack
+from edgeattn.recognition import target_here
 from edgeattn.scratch import scratch
-from edgeattn.target import target_here
 
 SCHEMA_VERSION = 1
 _AT_ONCE = 16  # feeds

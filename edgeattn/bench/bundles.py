@@ -17,7 +17,7 @@ from edgeattn.devices.probe import usable_threads
 from edgeattn.errors import BundleError, InputError
 from edgeattn.meters import choose
 from edgeattn.progress import Progress
-from edgeattn.target import target_here
+from edgeattn.recognition import target_here
 
 _GOLDEN_OF: Mapping[str, Literal["student", "teacher"]] = {"dense": "teacher", "efficient": "student"}
 

@@ -16,10 +16,10 @@ from edgeattn.devices import fingerprint, machine_facts
 from edgeattn.errors import BundleError, VerificationError
 from edgeattn.manifest import CANDIDATES, GRAPHS, REPORTS, SIDES, Side
 from edgeattn.progress import Progress
+from edgeattn.recognition import target_here
 from edgeattn.runtimes import RUNTIMES
 from edgeattn.scratch import scratch
 from edgeattn.store import Store
-from edgeattn.target import target_here
 
 SCHEMA_VERSION = 1
 

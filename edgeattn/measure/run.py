@@ -25,9 +25,9 @@ from edgeattn.errors import EdgeattnError
 from edgeattn.interface import BATCH
 from edgeattn.measure.graphs import DENSE, GRAPH, LISTING, MASK, Form, Graphs, Listing, tensors
 from edgeattn.progress import Progress, duration
+from edgeattn.recognition import installed_here, require_device, usable_runtimes
 from edgeattn.runtimes import RUNTIMES
 from edgeattn.scratch import scratch
-from edgeattn.target import installed_here, require_device, usable_runtimes
 
 SCHEMA_VERSION = 2
 SLOWER = 2.0  # than its variant's fastest form: a form that is left out at greater lengths ...
