@@ -94,19 +94,18 @@ class _Scored:
         self._bundle, self._machine, self._store = bundle, machine, store
 
     def of(self, trial: Trial) -> dict[str, float | None]:
-        files, folder = self._bundle.manifest.files, trial.candidate.folder
         reads = {
-            "graph": [entry.sha256 for name, entry in files.items() if name.startswith(f"{folder}/")],
+            "graph": trial.digests(self._bundle),
             "runtime": trial.runtime,
             "settings": dict(trial.configuration.settings),
-            "data": files["eval.npz"].sha256,
+            "data": self._bundle.manifest.files["eval.npz"].sha256,
             "task": self._bundle.manifest.task.kind,
             "machine": self._machine,
         }
 
         def score(_out: Path, work: Path) -> dict[str, Any]:
             with scratch("score") as engine:
-                built = trial.build(self._bundle.path / folder, engine / "engine")
+                built = trial.build(self._bundle.path / trial.candidate.folder, engine / "engine")
                 return self.floor.of(built, trial.name)
 
         return self._store.run("score", 1, reads=reads, build=score).meta

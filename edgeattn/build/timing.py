@@ -40,7 +40,7 @@ def time_trials(
     spec = bundle.manifest.bench
     reads = {
         "trials": [
-            {"name": trial.name, "graph": _digests(bundle, trial), "settings": dict(trial.configuration.settings)}
+            {"name": trial.name, "graph": trial.digests(bundle), "settings": dict(trial.configuration.settings)}
             for trial in trials
         ],
         "inputs": bundle.manifest.files["eval.npz"].sha256,
@@ -61,12 +61,6 @@ def time_trials(
         found["failed"],
         frozenset(found["eliminated"]),
     )
-
-
-def _digests(bundle: Bundle, trial: Trial) -> list[str]:
-    return [
-        entry.sha256 for name, entry in bundle.manifest.files.items() if name.startswith(f"{trial.candidate.folder}/")
-    ]
 
 
 def _measure(bundle: Bundle, trials: Sequence[Trial], progress: Progress) -> dict[str, Any]:

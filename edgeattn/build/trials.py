@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeattn.bench.leg import Engine
-from edgeattn.bundle import Candidate
+from edgeattn.bundle import Bundle, Candidate
 from edgeattn.devices import CpuFacts
 from edgeattn.runtimes import RUNTIMES
 from edgeattn.runtimes.base import Configuration
@@ -37,6 +37,11 @@ class Trial:
     def least_cosine(self) -> float:
         """What its outputs must keep to the golden ones."""
         return min(self.candidate.least_cosine, self.configuration.least_cosine or 1.0)
+
+    def digests(self, bundle: Bundle) -> list[str]:
+        """Of the candidate's files in the bundle: graph, weights and buckets."""
+        inside = f"{self.candidate.folder}/"
+        return [entry.sha256 for name, entry in bundle.manifest.files.items() if name.startswith(inside)]
 
     def build(self, root: Path, out: Path) -> Engine:
         """Build the engine in the folder `out`. root: holds the candidate's graph, its weights and buckets.

@@ -6,11 +6,11 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from edgeattn.manifest import SIDES
 from edgeattn.report import text
 from edgeattn.report.parts import paragraph, table
 
 Row = Mapping[str, Any]  # a candidate
-SIDES = ("efficient", "dense")
 SHIPPED = "shipped"
 
 
