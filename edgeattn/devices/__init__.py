@@ -3,14 +3,29 @@
 from edgeattn.devices.fingerprint import fingerprint
 from edgeattn.devices.load import device_names, load_device
 from edgeattn.devices.probe import machine_facts, probe_cpu, usable_cores, usable_memory_bytes, usable_threads
-from edgeattn.devices.profile import CpuFacts, DeviceProfile, EnergySource, Note, PowerModel, RuntimeSupport
+from edgeattn.devices.profile import (
+    CpuFacts,
+    DeviceProfile,
+    EnergySource,
+    GpuFacts,
+    Note,
+    Peaks,
+    PowerMode,
+    PowerModel,
+    Release,
+    RuntimeSupport,
+)
 
 __all__ = [
     "CpuFacts",
     "DeviceProfile",
     "EnergySource",
+    "GpuFacts",
     "Note",
+    "Peaks",
+    "PowerMode",
     "PowerModel",
+    "Release",
     "RuntimeSupport",
     "device_names",
     "fingerprint",

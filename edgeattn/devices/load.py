@@ -15,8 +15,12 @@ from edgeattn.devices.profile import (
     CpuFacts,
     DeviceProfile,
     EnergySource,
+    GpuFacts,
     Note,
+    Peaks,
+    PowerMode,
     PowerModel,
+    Release,
     RuntimeSupport,
     Text,
 )
@@ -41,6 +45,9 @@ class EnergyFile(Part):
     """`energy:` of a device file."""
 
     kind: str
+    rails: dict[str, str] = Field(default_factory=dict)
+    total: tuple[str, ...] = ()
+    scope: str | None = None
     power_models: tuple[PowerModelFor, ...] = Field(
         default=(), description="the first whose `needs` the processor has is taken"
     )
@@ -54,9 +61,16 @@ class DeviceFile(Part):
     probe: bool = Field(
         default=False, description="the device is the machine that reads the file: cpu and memory_bytes are probed"
     )
+    architecture: str | None = None
+    modules: tuple[str, ...] = ()
     runtimes: tuple[RuntimeSupport, ...] = Field(min_length=1)
+    software: tuple[Release, ...] = ()
     memory_bytes: int | None = Field(default=None, ge=1)
+    bandwidth_gb_per_s: float | None = Field(default=None, gt=0)
     cpu: CpuFacts | None = None
+    gpu: GpuFacts | None = None
+    peaks: Peaks = Peaks()
+    power_modes: tuple[PowerMode, ...] = ()
     energy: EnergyFile = EnergyFile(kind="none")
     notes: tuple[Note, ...] = ()
 
@@ -102,14 +116,28 @@ def load_device(
         found, memory = probed or (probe_cpu(root), usable_memory_bytes(root))
         cpu = found and found.model_copy(update=stated)
         memory_bytes = memory_bytes or memory
+    energy = file.energy
     return DeviceProfile(
         name=name,
         description=file.description,
         probe=file.probe,
+        architecture=file.architecture,
+        modules=file.modules,
         runtimes=file.runtimes,
+        software=file.software,
         memory_bytes=memory_bytes,
+        bandwidth_gb_per_s=file.bandwidth_gb_per_s,
         cpu=cpu,
-        energy=EnergySource(kind=file.energy.kind, power_model=_power_model(file.energy, cpu)),
+        gpu=file.gpu,
+        peaks=file.peaks,
+        power_modes=file.power_modes,
+        energy=EnergySource(
+            kind=energy.kind,
+            rails=energy.rails,
+            total=energy.total,
+            scope=energy.scope,
+            power_model=_power_model(energy, cpu),
+        ),
         notes=file.notes,
     )
 

@@ -36,6 +36,57 @@ class RuntimeSupport(Part):
         return self
 
 
+class Peaks(Part):
+    """Dense peak rates in 10^12 operations a second, a multiply-add being two; None is unknown or absent."""
+
+    fp32: Annotated[float, Field(gt=0)] | None = None
+    fp16: Annotated[float, Field(gt=0)] | None = None
+    int8: Annotated[float, Field(gt=0)] | None = None
+    fp8: Annotated[float, Field(gt=0)] | None = None
+    fp4: Annotated[float, Field(gt=0)] | None = None
+
+
+class GpuFacts(Part):
+    """A GPU: its compute capability and its size."""
+
+    sm: Annotated[str, Field(pattern=r"^\d{1,2}\.\d$", description='compute capability, such as "8.7"')]
+    multiprocessors: Annotated[int, Field(ge=1)] | None = None
+    max_mhz: Annotated[int, Field(ge=1)] | None = None
+
+
+class PowerMode(Part):
+    """A power mode of the device, known by its name: numbers differ between boards and firmware."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+    watts: Annotated[float, Field(gt=0)] | None = Field(
+        default=None, description="the budget that the mode is named for: a cap on clocks, not a measurement"
+    )
+    default: bool = False
+    multiprocessors: Annotated[int, Field(ge=1)] | None = None
+    gpu_mhz: Annotated[int, Field(ge=1)] | None = None
+    cpu_cores: Annotated[int, Field(ge=1)] | None = None
+    cpu_mhz: Annotated[int, Field(ge=1)] | None = None
+    bandwidth_gb_per_s: Annotated[float, Field(gt=0)] | None = None
+    peaks: Peaks = Peaks()
+
+
+class Release(Part):
+    """A release of the device's system software, and the TensorRT that comes with it.
+
+    l4t: lowest and highest version of NVIDIA's Linux for Tegra that it spans, such as ("36.4", "36.5").
+    opset: lowest and highest ONNX opset that its TensorRT parses.
+    """
+
+    name: Text
+    l4t: tuple[Version, Version] | None = None
+    tensorrt: Version
+    cuda: Version | None = None
+    python: Version | None = None
+    opset: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]
+    unconfirmed: tuple[str, ...] = Field(default=(), description="fields without a primary source")
+    source: Text | None = None
+
+
 class CpuFacts(Part):
     """A processor: its name, cores and instruction sets."""
 
@@ -62,6 +113,9 @@ class EnergySource(Part):
     """How the device's energy is measured."""
 
     kind: Name = Field(description="a name of edgeattn.meters.METERS, or none where the device has no sensor")
+    rails: dict[str, str] = Field(default_factory=dict, description="label of a sensor's channel -> what it feeds")
+    total: tuple[str, ...] = Field(default=(), description="the rails whose sum is the device's power")
+    scope: str | None = Field(default=None, description="of the sum: module, package, gpu, wall or partial")
     power_model: PowerModel | None = Field(
         default=None, description="what to estimate with where the sensor is unavailable"
     )
@@ -82,8 +136,22 @@ class DeviceProfile(Part):
     probe: bool = Field(
         default=False, description="the device is the machine that reads the profile; false: it is another machine"
     )
+    architecture: Annotated[str, Field(pattern=r"^[a-z0-9_]{1,20}$")] | None = Field(
+        default=None, description="as `uname -m` says it, such as aarch64"
+    )
+    modules: tuple[Name, ...] = Field(
+        default=(),
+        description="NVIDIA's part numbers in the device tree, such as p3767-0003, of any one of which it is",
+    )
     runtimes: tuple[RuntimeSupport, ...] = Field(min_length=1, description="in order of preference")
+    software: tuple[Release, ...] = Field(default=(), description="the oldest first")
     memory_bytes: Annotated[int, Field(ge=1)] | None = None
+    bandwidth_gb_per_s: Annotated[float, Field(gt=0)] | None = Field(default=None, description="of memory, theoretical")
     cpu: CpuFacts | None = None
+    gpu: GpuFacts | None = None
+    peaks: Peaks = Field(
+        default=Peaks(), description="of what runs the graphs, GPU or processor, at its highest clocks"
+    )
+    power_modes: tuple[PowerMode, ...] = ()
     energy: EnergySource = EnergySource(kind="none")
     notes: tuple[Note, ...] = ()

@@ -33,6 +33,7 @@ class Method(ABC):
     Options: ClassVar[type[Part]] = Part
     needs_calibration: ClassVar[bool] = False  # if so, its options are Calibrated
     fused: ClassVar[bool]  # whether it quantizes graphs with fused operators of a runtime too
+    operators: ClassVar[frozenset[str]] = frozenset()  # that its graphs hold beside those of the fp32 graph
     # Between an output and its golden output. Whether an output is good enough, the task's metric decides; this only
     # detects an engine that computes another function.
     least_cosine: ClassVar[float]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -15,6 +15,19 @@ if TYPE_CHECKING:
     from edgeattn.manifest import EngineRef, Manifest
 
 Arrays = dict[str, NDArray[np.generic]]  # tensor name -> array
+
+
+@dataclass(frozen=True)
+class ShapeRange:
+    """The shapes that one input of an engine has: the smallest, the one to be fastest at, and the largest."""
+
+    least: tuple[int, ...]
+    usual: tuple[int, ...]
+    most: tuple[int, ...]
+
+
+# The ranges that an engine is built for, each with all inputs by name. Ascending; together they cover all inputs.
+ShapeRanges = Sequence[Mapping[str, ShapeRange]]
 
 
 class Session(Protocol):
@@ -50,6 +63,7 @@ class Runtime(Protocol):
 
     name: str
     operators: frozenset[str]  # fused ones beyond standard ONNX that its graphs may hold, as "domain::Name"
+    compiles: bool  # whether building takes minutes and its result is kept for this machine, graph and configuration
 
     def version(self) -> str | None:
         """The installed version, without importing the library; None when it is not installed."""
@@ -66,11 +80,13 @@ class Runtime(Protocol):
         """The session settings worth timing on a device with this processor, the default first."""
         ...
 
-    def build(self, graph: Path, out: Path, *, method: str, configuration: Configuration = DEFAULT) -> dict[str, Any]:
+    def build(
+        self, graph: Path, out: Path, *, method: str, configuration: Configuration = DEFAULT, shapes: ShapeRanges = ()
+    ) -> dict[str, Any]:
         """Write the engine of `graph` into the folder `out`: engine.json and whatever else it needs.
 
         graph: a file of the bundle, that lies directly in the folder which is `root` for `load`.
-        method: of its quantization.
+        method: of its quantization. shapes: what a runtime that compiles builds for; empty: any.
         Returns the content of engine.json. Raises DeviceError when the runtime is missing.
         """
         ...

@@ -21,7 +21,7 @@ from edgeattn.devices.profile import CpuFacts, Name
 from edgeattn.errors import BundleError, DeviceError
 from edgeattn.jsonfile import COPY_AGAIN, read_json
 from edgeattn.manifest import Bucket, Digest, EngineRef, GraphName, Manifest
-from edgeattn.runtimes.base import DEFAULT, Configuration, Session
+from edgeattn.runtimes.base import DEFAULT, Configuration, Session, ShapeRanges
 from edgeattn.runtimes.buckets import BucketedSession, bucketed_axes
 from edgeattn.runtimes.graphs import check_graph, tensor_dims
 from edgeattn.store import sha256_file, write_json
@@ -61,6 +61,7 @@ class GraphRuntime(ABC, Generic[E]):
 
     name: ClassVar[str]  # also of its Python module, its package and the extra that installs it
     operators: ClassVar[frozenset[str]] = frozenset()
+    compiles: ClassVar[bool] = False
     settings: type[E]
 
     @abstractmethod
@@ -93,7 +94,9 @@ class GraphRuntime(ABC, Generic[E]):
             ) from error
         return version
 
-    def build(self, graph: Path, out: Path, *, method: str, configuration: Configuration = DEFAULT) -> dict[str, Any]:
+    def build(
+        self, graph: Path, out: Path, *, method: str, configuration: Configuration = DEFAULT, shapes: ShapeRanges = ()
+    ) -> dict[str, Any]:
         """Write engine.json: the graph stays where it is."""
         facts = {
             "schema": 1,

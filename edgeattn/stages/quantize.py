@@ -41,7 +41,7 @@ def quantize(job: Job) -> dict[str, Any]:
         for choice in recipe.quantize.methods
         if choice.name in supported
         and (METHODS[choice.name].fused or not graph["operators"])
-        and (runtimes := runtimes_for(device, choice.name, graph["operators"]))
+        and (runtimes := runtimes_for(device, choice.name, {*graph["operators"], *METHODS[choice.name].operators}))
     ]
     ranks = list(METHODS)
     train, held_out = (load(job.path("data") / f"{part}.npz") for part in ("train", "eval"))
