@@ -8,7 +8,6 @@ speed and int8 trains for some minutes, and needs the STS Benchmark subset in ..
 from __future__ import annotations
 
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -17,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from benchmarks.minilm import RECIPE, REPOSITORY, compile_changed, stsb_data
+from benchmarks.minilm import RECIPE, REPOSITORY, compile_changed, stage_seconds, stsb_data
 from benchmarks.record import Row, run_parts
 from edgeattn.bench.compare import Timing, fastest, quick_compare
 from edgeattn.bench.inputs import bench_feeds
@@ -185,22 +184,7 @@ def demo() -> list[Row]:
 
 def _timed_demo(cache: Path) -> tuple[float, dict[str, float]]:
     """Seconds of `make demo`, whole and by stage."""
-    environment = {**os.environ, "EDGEATTN_CACHE": str(cache)}
-    stages = {}
-    started = last = time.monotonic()
-    with subprocess.Popen(
-        ["make", "demo"], cwd=REPOSITORY, env=environment, stderr=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stderr
-        for line in process.stderr:
-            sys.stderr.write(line)
-            stage, done, _ = line.partition(": done, ")
-            if done:
-                now = time.monotonic()
-                stages[stage], last = now - last, now
-    if process.returncode:
-        raise SystemExit("make demo failed")
-    return time.monotonic() - started, stages
+    return stage_seconds(["make", "demo"], cache)
 
 
 def ssh() -> list[Row]:

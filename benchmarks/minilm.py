@@ -7,7 +7,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,24 @@ def compile_changed(
         check=True,
     )
     return dict(json.loads(done.stdout))
+
+
+def stage_seconds(command: Sequence[str], cache: Path) -> tuple[float, dict[str, float]]:
+    """Seconds of a command that compiles, whole and by stage; cache: of the store."""
+    environment = {**os.environ, "EDGEATTN_CACHE": str(cache)}
+    stages = {}
+    started = last = time.monotonic()
+    with subprocess.Popen(command, cwd=REPOSITORY, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr
+        for line in process.stderr:
+            sys.stderr.write(line)
+            stage, done, _ = line.partition(": done, ")
+            if done:
+                now = time.monotonic()
+                stages[stage], last = now - last, now
+    if process.returncode:
+        raise SystemExit(f"{' '.join(command)} failed")
+    return time.monotonic() - started, stages
 
 
 def stsb_data(folder: Path) -> dict[str, Any]:
