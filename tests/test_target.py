@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from edgeattn.devices import CpuFacts, load_device, probe_cpu
+from edgeattn.devices import BoardFacts, CpuFacts, load_device, probe_cpu
 from edgeattn.errors import DeviceError, InputError
 from edgeattn.hosts import open_host
 from edgeattn.recognition import installed_here
@@ -47,10 +47,44 @@ def test_this_machine_as_a_target_has_what_is_installed():
 
 def test_another_machine_s_processor_and_runtimes_are_asked_of_its_host():
     profile = load_device("cpu").model_copy(update={"cpu": PI, "memory_bytes": 8 * 2**30})
-    facts = SimpleNamespace(profile=profile, runtimes={"onnxruntime": "1.22.0"}, fingerprint={"cpu_model": "pi"})
-    target = resolve("cpu", SimpleNamespace(name="pi", probe=lambda: facts))
+    target = resolve("cpu", host(profile, BoardFacts(), {"cpu_model": "pi"}))
     assert (target.profile.cpu, target.profile.memory_bytes, target.machine) == (PI, 8 * 2**30, {"cpu_model": "pi"})
     assert [support.name for support in target.profile.runtimes] == ["onnxruntime"]
+
+
+def host(profile, board, fingerprint=None, architecture="aarch64"):
+    """A host "pi" that has ONNX Runtime."""
+    facts = SimpleNamespace(
+        profile=profile,
+        runtimes={"onnxruntime": "1.22.0"},
+        fingerprint=fingerprint or {},
+        board=board,
+        architecture=architecture,
+    )
+    return SimpleNamespace(name="pi", probe=lambda: facts)
+
+
+ORIN = CpuFacts(
+    model="Cortex-A78AE (NVIDIA Jetson)", cores=6, max_mhz=1510, instruction_sets=("neon", "asimdhp", "asimddp", "sve")
+)
+
+
+def test_any_orin_is_a_jetson_with_the_runtimes_that_it_has():
+    found = load_device("cpu").model_copy(update={"cpu": ORIN, "memory_bytes": 8 * 2**30})
+    target = resolve("jetson", host(found, BoardFacts(module="p3701-0008", sm="8.7", l4t="36.4.3")))
+    assert [support.name for support in target.profile.runtimes] == ["onnxruntime"]
+    assert target.profile.memory_bytes == 4 * 2**30, "as the profile states it"
+    assert (target.profile.cpu.cores, target.profile.cpu.max_mhz) == (6, 1510), "as the host says it"
+    assert target.profile.cpu.instruction_sets == ("neon", "asimdhp", "asimddp"), "as the profile states it"
+    with pytest.raises(DeviceError, match=r"pi has L4T 32\.7\.1, which jetson does not know; it knows 35\.2 to 35\.6"):
+        resolve("jetson", host(found, BoardFacts(sm="8.7", l4t="32.7.1")))
+    with pytest.raises(DeviceError, match=r"--host: pi is not jetson: it has no NVIDIA GPU"):
+        resolve("jetson", host(found, BoardFacts()))
+
+
+def test_memory_that_a_profile_leaves_open_is_the_host_s():
+    found = load_device("cpu").model_copy(update={"cpu": load_device("raspberry-pi-5").cpu, "memory_bytes": 8 * 2**30})
+    assert resolve("raspberry-pi-5", host(found, BoardFacts())).profile.memory_bytes == 8 * 2**30
 
 
 def test_a_host_that_is_not_the_board_is_refused(tmp_path):

@@ -16,7 +16,7 @@ from edgeattn.devices import fingerprint, machine_facts
 from edgeattn.errors import BundleError, VerificationError
 from edgeattn.manifest import CANDIDATES, GRAPHS, REPORTS, SIDES, Side
 from edgeattn.progress import Progress
-from edgeattn.recognition import target_here
+from edgeattn.recognition import left_out_here, target_here
 from edgeattn.runtimes import RUNTIMES
 from edgeattn.scratch import scratch
 from edgeattn.store import Store
@@ -27,9 +27,9 @@ SCHEMA_VERSION = 1
 def build(bundle: Bundle, *, store: Store, progress: Progress, keep_candidates: bool = False) -> dict[str, Any]:
     """Build the bundle in place, whole or not at all. Returns the build document, also recorded as build.json.
 
-    {schema, created_utc, machine, runtimes: {name: version}, lengths, batch_size, metric, floor, prefer,
-     candidates: [{name, side, form, method, runtime, configuration, latency_ms: {tokens: ms}, bytes, cosine, metrics,
-     within_floor, state, why}], efficient, dense: {chosen, because}}
+    {schema, created_utc, machine, runtimes: {name: version}, runtimes_left_out: {name: why}, lengths, batch_size,
+     metric, floor, prefer, candidates: [{name, side, form, method, runtime, configuration, latency_ms: {tokens: ms},
+     bytes, cosine, metrics, within_floor, state, why}], efficient, dense: {chosen, because}}
 
     store: keeps what this machine has measured, so that another floor measures nothing again.
     keep_candidates: keep the graphs that were not chosen, to build again elsewhere.
@@ -40,7 +40,9 @@ def build(bundle: Bundle, *, store: Store, progress: Progress, keep_candidates: 
     if not manifest.candidates:
         fact = "is built already: it holds engines and no candidates"
         raise BundleError(fact, where=str(bundle.path), fix="compile it again to build it for another device")
-    target = target_here(bundle)
+    target, left_out = target_here(bundle), left_out_here(bundle)
+    for problem in left_out.values():
+        progress.line(f"{problem}: its engines are not tried")
     machine, facts = fingerprint(), machine_facts()  # before this job loads it
     trials = list(trials_of(bundle.path, manifest.candidates, [each.name for each in target.runtimes], target.cpu))
     timings = time_trials(bundle, trials, machine, store, progress)
@@ -65,6 +67,7 @@ def build(bundle: Bundle, *, store: Store, progress: Progress, keep_candidates: 
         "created_utc": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "machine": facts,
         "runtimes": {each.name: RUNTIMES[each.name].version() for each in target.runtimes},
+        "runtimes_left_out": left_out,
         "lengths": list(manifest.bench.lengths) if manifest.bench.lengths else None,
         "batch_size": manifest.bench.batch_size,
         "metric": scores.floor.metric.name,

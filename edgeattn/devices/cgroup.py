@@ -13,6 +13,8 @@ from pathlib import Path, PurePosixPath
 # Version 1 writes "no limit" as the highest page-aligned int64, which depends on the page size.
 _NO_LIMIT_BYTES = 2**60
 
+_MOST_BYTES = 4 * 2**20
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -48,9 +50,15 @@ def limits(root: Path = Path("/")) -> Limits:
 
 
 def read(path: Path) -> str | None:
-    """A small file of /proc or /sys without its trailing newline or NUL; None where it cannot be read."""
+    """A file of /proc or /sys without its trailing newline or NUL; None where it cannot be read.
+
+    No more than 4 MiB of it: /proc/cpuinfo of a thousand cores is half of that.
+    """
     try:
-        return path.read_text("utf-8", errors="replace").strip("\0\n ")
+        if not path.is_file():
+            return None
+        with path.open("rb") as file:
+            return file.read(_MOST_BYTES).decode("utf-8", errors="replace").strip("\0\n ")
     except OSError:
         return None
 

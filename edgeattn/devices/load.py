@@ -5,74 +5,22 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import Field
-
+from edgeattn.devices.file import DeviceFile
 from edgeattn.devices.probe import probe_cpu, usable_memory_bytes
-from edgeattn.devices.profile import (
-    NAME,
-    CpuFacts,
-    DeviceProfile,
-    EnergySource,
-    GpuFacts,
-    Note,
-    Peaks,
-    PowerMode,
-    PowerModel,
-    Release,
-    RuntimeSupport,
-    Text,
-)
+from edgeattn.devices.profile import NAME, CpuFacts, DeviceProfile
+from edgeattn.devices.root import system_root
 from edgeattn.errors import InputError
 from edgeattn.registry import did_you_mean
 from edgeattn.shipped import shipped
-from edgeattn.validation import Part, validate
+from edgeattn.validation import validate
 from edgeattn.yamlfile import Place, Positions, read_yaml
 
 SCHEMA_VERSION = 1
 UNKNOWN = (None, None)  # processor and memory of a device that cannot be read
-_COMING = "profiles of NVIDIA Jetson and Raspberry Pi boards come with a later version"
-
-
-class PowerModelFor(PowerModel):
-    """A power model for the processors that have an instruction set."""
-
-    needs: str | None = None
-
-
-class EnergyFile(Part):
-    """`energy:` of a device file."""
-
-    kind: str
-    rails: dict[str, str] = Field(default_factory=dict)
-    total: tuple[str, ...] = ()
-    scope: str | None = None
-    power_models: tuple[PowerModelFor, ...] = Field(
-        default=(), description="the first whose `needs` the processor has is taken"
-    )
-
-
-class DeviceFile(Part):
-    """A device file, its `extends:` resolved. The profile's name is the file's."""
-
-    schema_version: Literal[1] = Field(alias="schema")
-    description: Text
-    probe: bool = Field(
-        default=False, description="the device is the machine that reads the file: cpu and memory_bytes are probed"
-    )
-    architecture: str | None = None
-    modules: tuple[str, ...] = ()
-    runtimes: tuple[RuntimeSupport, ...] = Field(min_length=1)
-    software: tuple[Release, ...] = ()
-    memory_bytes: int | None = Field(default=None, ge=1)
-    bandwidth_gb_per_s: float | None = Field(default=None, gt=0)
-    cpu: CpuFacts | None = None
-    gpu: GpuFacts | None = None
-    peaks: Peaks = Peaks()
-    power_modes: tuple[PowerMode, ...] = ()
-    energy: EnergyFile = EnergyFile(kind="none")
-    notes: tuple[Note, ...] = ()
+# Lists whose entries a device adds to those of the device that it extends.
+_ADDED = ("notes", "not_run")
 
 
 @dataclass(frozen=True)
@@ -96,13 +44,14 @@ def load_device(
     name: str,
     *,
     folder: Path | None = None,
-    root: Path = Path("/"),
+    root: Path | None = None,
     probed: tuple[CpuFacts | None, int | None] | None = None,
 ) -> DeviceProfile:
     """The profile of the device `name`, or of a file such as "./board.yaml", which may extend a device.
 
     folder: the folder of the device files; edgeattn's own when None. root: the folder that has /proc and /sys, for a
-    profile that probes. probed: processor and bytes of memory of another machine, which are then not probed here.
+    profile that probes; `system_root()` when None. probed: processor and bytes of memory of another machine, which are
+    then not probed here.
     Raises InputError for an unknown name, with the nearest one, and for a broken file.
     """
     document, positions = _resolve(name, folder or shipped("devices"), ())
@@ -113,41 +62,11 @@ def load_device(
     cpu, memory_bytes = file.cpu, file.memory_bytes
     if file.probe:
         stated = cpu.model_dump(exclude_unset=True) if cpu else {}
+        root = root or system_root()
         found, memory = probed or (probe_cpu(root), usable_memory_bytes(root))
         cpu = found and found.model_copy(update=stated)
         memory_bytes = memory_bytes or memory
-    energy = file.energy
-    return DeviceProfile(
-        name=name,
-        description=file.description,
-        probe=file.probe,
-        architecture=file.architecture,
-        modules=file.modules,
-        runtimes=file.runtimes,
-        software=file.software,
-        memory_bytes=memory_bytes,
-        bandwidth_gb_per_s=file.bandwidth_gb_per_s,
-        cpu=cpu,
-        gpu=file.gpu,
-        peaks=file.peaks,
-        power_modes=file.power_modes,
-        energy=EnergySource(
-            kind=energy.kind,
-            rails=energy.rails,
-            total=energy.total,
-            scope=energy.scope,
-            power_model=_power_model(energy, cpu),
-        ),
-        notes=file.notes,
-    )
-
-
-def _power_model(energy: EnergyFile, cpu: CpuFacts | None) -> PowerModel | None:
-    sets = cpu.instruction_sets if cpu else ()
-    for model in energy.power_models:
-        if model.needs is None or model.needs in sets:
-            return PowerModel(**model.model_dump(exclude={"needs"}))
-    return None
+    return file.profile(name, cpu, memory_bytes)
 
 
 def _resolve(name: str, folder: Path, via: tuple[str, ...]) -> tuple[dict[str, Any], Positions]:
@@ -162,7 +81,7 @@ def _resolve(name: str, folder: Path, via: tuple[str, ...]) -> tuple[dict[str, A
     elif _is_file(name) and not via:  # a device file extends devices by name only
         file = Path(name)
     else:
-        fix = f"{did_you_mean(name, known)}, or give the path of a profile, such as ./board.yaml; {_COMING}"
+        fix = f"{did_you_mean(name, known)}, or give the path of a profile, such as ./board.yaml"
         raise InputError(f"unknown device {name!r}", where=where, fix=fix)
     parsed, positions = read_yaml(file)
     document = _tuples(parsed)
@@ -187,12 +106,16 @@ def _is_file(name: str) -> bool:
 
 
 def _overlay(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """`over` laid over `base`: mappings are joined, anything else is replaced."""
+    """`over` laid over `base`: mappings are joined, notes added, anything else is replaced; null takes away."""
     joined = dict(base)
     for key, value in over.items():
         below = joined.get(key)
         if isinstance(below, dict) and isinstance(value, dict):
             joined[key] = _overlay(below, value)
+        elif value is None:
+            joined.pop(key, None)
+        elif key in _ADDED and value and isinstance(value, tuple) and isinstance(below, tuple):
+            joined[key] = value + below
         else:
             joined[key] = value
     return joined

@@ -11,8 +11,10 @@ import re
 from pathlib import Path
 from typing import Any
 
+from edgeattn.devices.board import board_facts
 from edgeattn.devices.cgroup import limits, read, read_int
 from edgeattn.devices.profile import CpuFacts
+from edgeattn.devices.root import system_root
 
 # The extensions that change how fast a model runs, by the kernel's names; aarch64 calls neon asimd.
 _INSTRUCTION_SETS = (
@@ -37,6 +39,10 @@ _ARM_CORES = {
     ("0x41", "0xd42"): "Cortex-A78AE",
     ("0x41", "0xd49"): "Neoverse-N2",
     ("0x41", "0xd4f"): "Neoverse-V2",
+    ("0x41", "0xd83"): "Neoverse-V3AE",
+    ("0x41", "0xd84"): "Neoverse-V3",
+    ("0x41", "0xd85"): "Cortex-X925",
+    ("0x41", "0xd87"): "Cortex-A725",
     ("0x4e", "0x004"): "Carmel",
 }
 
@@ -61,6 +67,16 @@ def probe_cpu(root: Path = Path("/")) -> CpuFacts:
     )
 
 
+def architecture(root: Path = Path("/")) -> str | None:
+    """The machine's architecture as `uname -m` says it, such as aarch64."""
+    if root == Path("/"):
+        return platform.machine()
+    if stated := read(root / "proc/sys/kernel/arch"):  # Linux 6.1 or later
+        return stated
+    first = next(iter(_processors(root)), {})
+    return "aarch64" if "CPU implementer" in first else "x86_64" if "flags" in first else None
+
+
 def usable_cores(root: Path = Path("/")) -> float:
     """Logical cores this process may use: its affinity, narrowed by its CPU quota (such as 1.5)."""
     allowed = float(len(os.sched_getaffinity(0)))
@@ -79,16 +95,24 @@ def usable_memory_bytes(root: Path = Path("/")) -> int | None:
     return min(found, default=None)
 
 
-def machine_facts(root: Path = Path("/")) -> dict[str, Any]:
-    """Facts about this machine for benchmarks and reports, as JSON. A fact that cannot be read is None."""
-    cpu = probe_cpu(root)
-    limit = limits(root)
+def machine_facts(root: Path | None = None) -> dict[str, Any]:
+    """Facts about this machine for benchmarks and reports, as JSON. A fact that cannot be read is None.
+
+    root: `system_root()` when None.
+    """
+    limit, cores = limits(root or Path("/")), usable_cores(root or Path("/"))  # of this process
+    root = root or system_root()
+    cpu, board = probe_cpu(root), board_facts(root)
     return {
         "cpu_model": cpu.model,
-        "architecture": platform.machine(),
+        "board": board.model,
+        "module": board.module,
+        "l4t": board.l4t,
+        "power_mode": board.power_mode,
+        "architecture": architecture(root),
         "cores": cpu.cores,
         "threads": cpu.threads,
-        "cores_usable": usable_cores(root),
+        "cores_usable": cores,
         "cpu_quota": limit.cpus,
         "instruction_sets": list(cpu.instruction_sets),
         "max_mhz": cpu.max_mhz,

@@ -13,8 +13,10 @@ from pydantic import Field, model_validator
 from edgeattn.validation import Part
 
 NAME = r"^[a-z0-9][a-z0-9._-]{0,63}$"
+MODE = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
 Name = Annotated[str, Field(pattern=NAME)]
 Text = Annotated[str, Field(min_length=1, max_length=1000)]
+SM = r"^\d{1,2}\.\d$"
 Version = Annotated[str, Field(pattern=r"^\d+(\.\d+){0,3}$")]
 
 
@@ -47,17 +49,16 @@ class Peaks(Part):
 
 
 class GpuFacts(Part):
-    """A GPU: its compute capability and its size."""
+    """An NVIDIA GPU: its compute capability and its size. A profile of several GPUs leaves out what differs."""
 
-    sm: Annotated[str, Field(pattern=r"^\d{1,2}\.\d$", description='compute capability, such as "8.7"')]
+    sm: Annotated[str, Field(pattern=SM)] | None = Field(default=None, description='compute capability, such as "8.7"')
     multiprocessors: Annotated[int, Field(ge=1)] | None = None
     max_mhz: Annotated[int, Field(ge=1)] | None = None
 
 
-class PowerMode(Part):
-    """A power mode of the device, known by its name: numbers differ between boards and firmware."""
+class ModeFacts(Part):
+    """What a power mode of the device allows."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
     watts: Annotated[float, Field(gt=0)] | None = Field(
         default=None, description="the budget that the mode is named for: a cap on clocks, not a measurement"
     )
@@ -70,14 +71,19 @@ class PowerMode(Part):
     peaks: Peaks = Peaks()
 
 
-class Release(Part):
-    """A release of the device's system software, and the TensorRT that comes with it.
+class PowerMode(ModeFacts):
+    """A power mode of the device, known by its name: numbers differ between boards and firmware."""
+
+    name: Annotated[str, Field(pattern=MODE)]
+
+
+class ReleaseFacts(Part):
+    """The TensorRT that comes with a release of the device's system software.
 
     l4t: lowest and highest version of NVIDIA's Linux for Tegra that it spans, such as ("36.4", "36.5").
     opset: lowest and highest ONNX opset that its TensorRT parses.
     """
 
-    name: Text
     l4t: tuple[Version, Version] | None = None
     tensorrt: Version
     cuda: Version | None = None
@@ -85,6 +91,28 @@ class Release(Part):
     opset: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]
     unconfirmed: tuple[str, ...] = Field(default=(), description="fields without a primary source")
     source: Text | None = None
+
+
+class Release(ReleaseFacts):
+    """A release of the device's system software, such as "JetPack 6.0"."""
+
+    name: Text
+
+    @property
+    def l4t_range(self) -> str | None:
+        """Such as "36.4 to 36.5", or "39" for all of 39."""
+        if self.l4t is None:
+            return None
+        low, high = self.l4t
+        return high if low == high or low.startswith(f"{high}.") else f"{low} to {high}"
+
+    def has(self, l4t: str) -> bool:
+        """Whether the version `l4t` lies in the range: 36.4.3 does in ("36.4", "36.4")."""
+        if self.l4t is None:
+            return False
+        low, high = ([int(part) for part in end.split(".")] for end in self.l4t)
+        found = [int(part) for part in l4t.split(".")]
+        return found >= low and found[: len(high)] <= high
 
 
 class CpuFacts(Part):
@@ -141,7 +169,7 @@ class DeviceProfile(Part):
     )
     modules: tuple[Name, ...] = Field(
         default=(),
-        description="NVIDIA's part numbers in the device tree, such as p3767-0003, of any one of which it is",
+        description="NVIDIA's part numbers, any one of which it is: p3767-0003, or p3668 for all of that family",
     )
     runtimes: tuple[RuntimeSupport, ...] = Field(min_length=1, description="in order of preference")
     software: tuple[Release, ...] = Field(default=(), description="the oldest first")
@@ -152,6 +180,13 @@ class DeviceProfile(Part):
     peaks: Peaks = Field(
         default=Peaks(), description="of what runs the graphs, GPU or processor, at its highest clocks"
     )
-    power_modes: tuple[PowerMode, ...] = ()
+    power_modes: tuple[PowerMode, ...] = Field(default=(), description="the smallest budget first")
     energy: EnergySource = EnergySource(kind="none")
     notes: tuple[Note, ...] = ()
+    not_run: tuple[Text, ...] = Field(
+        default=(), description="what of edgeattn its developers have not run on such a device"
+    )
+
+    def release(self, l4t: str) -> Release | None:
+        """The release of the device's system software that has this L4T; None where the profile knows none."""
+        return next((release for release in self.software if release.has(l4t)), None)

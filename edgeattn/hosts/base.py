@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Protocol
 
-from edgeattn.devices import DeviceProfile
+from edgeattn.devices import BoardFacts, DeviceProfile
 from edgeattn.jobs import DeviceJob
 from edgeattn.progress import Progress
 from edgeattn.validation import Part
@@ -15,16 +15,18 @@ class HostFacts(Part):
     """What a host has, as JSON; None is unknown.
 
     fingerprint: see `edgeattn.devices.fingerprint`. runtimes: name -> version of those that are installed.
-    profile: of the device `cpu`, with what was probed there. free_bytes: where its jobs write. boot_id: the kernel's,
-    another after each start of the machine.
+    profile: of the device `cpu`, with what was probed there. board: what it is
+    recognised by, beside processor and architecture. free_bytes: where its jobs write. boot_id: the kernel's, another
+    after each start of the machine.
     """
 
     edgeattn: str
     python: str
-    architecture: str
+    architecture: str | None
     fingerprint: dict[str, Any]
     runtimes: dict[str, str]
     profile: DeviceProfile
+    board: BoardFacts = BoardFacts()
     free_bytes: int | None
     boot_id: str | None
 

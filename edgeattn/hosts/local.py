@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeattn import __version__
-from edgeattn.devices import fingerprint, load_device
+from edgeattn.devices import board_facts, fingerprint, load_device, system_root
 from edgeattn.hosts.base import HostFacts
 from edgeattn.hosts.boot import boot_id
 from edgeattn.jobs import DeviceJob
@@ -39,16 +39,18 @@ class LocalHost:
         """Does nothing: a job in a thread of this process ends with the process."""
 
 
-def facts_here(root: Path = Path("/")) -> HostFacts:
-    """The facts of this machine. root: the folder that has /proc and /sys."""
+def facts_here(root: Path | None = None) -> HostFacts:
+    """The facts of this machine. root: the folder that has /proc and /sys; `system_root()` when None."""
+    root = root or system_root()
     found = fingerprint(root)
     return HostFacts(
         edgeattn=__version__,
         python=platform.python_version(),
-        architecture=platform.machine(),
+        architecture=found["architecture"],
         fingerprint=found,
         runtimes={name: version for name, version in found["runtimes"].items() if version is not None},
         profile=load_device("cpu", root=root),
+        board=board_facts(root),
         free_bytes=shutil.disk_usage(Path.home()).free,
         boot_id=boot_id(root),
     )

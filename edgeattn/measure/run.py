@@ -20,7 +20,7 @@ from edgeattn.bench.crossing import Crossing, crossing
 from edgeattn.bench.inputs import Arrays
 from edgeattn.bench.leg import Engine
 from edgeattn.bench.statistics import ratio
-from edgeattn.devices.probe import machine_facts, probe_cpu, usable_memory_bytes, usable_threads
+from edgeattn.devices import machine_facts, machine_here, usable_memory_bytes, usable_threads
 from edgeattn.errors import EdgeattnError
 from edgeattn.interface import BATCH
 from edgeattn.measure.graphs import DENSE, GRAPH, LISTING, MASK, Form, Graphs, Listing, tensors
@@ -64,7 +64,7 @@ def measure(graphs: Graphs, progress: Progress | None = None) -> dict[str, Any]:
     of a form where none runs.
     """
     listing, machine, where = graphs.listing, machine_facts(), str(graphs.path / LISTING)
-    require_device(listing.target, probe_cpu(), where, made_by="run `edgeattn crossover`")
+    require_device(listing.target, machine_here(), where, made_by="run `edgeattn crossover`")
     runtimes = {
         support.name: RUNTIMES[support.name].require() for support in usable_runtimes(listing.target, installed_here())
     }

@@ -11,7 +11,9 @@ from edgeattn.devices import DeviceProfile, load_device
 def test_the_list_has_every_profile_with_its_description(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["devices"]) == 0
 
-    assert "cpu  This machine's processor, probed" in capsys.readouterr().out
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert any(line.startswith("cpu This machine's processor, probed") for line in lines)
+    assert "jetson-orin-nx-16gb Jetson Orin NX 16 GB." in lines
 
 
 def test_show_says_what_the_machine_can_do(capsys: pytest.CaptureFixture[str]) -> None:

@@ -83,6 +83,35 @@ def test_extends_lays_a_device_over_another(tmp_path: Path) -> None:
     assert profile.notes == ()
 
 
+def test_what_a_device_inherits_it_can_add_to_change_and_take_away(tmp_path: Path) -> None:
+    software = "software:\n  A: {tensorrt: '8.5', opset: [9, 17]}\n  B: {tensorrt: '10.3', opset: [9, 20]}\n"
+    modes = "power_modes: {big: {watts: 30, multiprocessors: 8, gpu_mhz: 1000}, low: {watts: 10}}\n"
+    gpu = "gpu: {sm: '8.7', multiprocessors: 4, max_mhz: 500, ops_per_clock: {int8: 4096}}\n"
+    _device(tmp_path, "board", BASE + software + modes + gpu)
+    over = "software: {A: null, C: {tensorrt: '9.0', opset: [9, 19]}}\ngpu: {multiprocessors: 8}\n"
+    _device(tmp_path, "over", f"extends: board\n{over}notes: [{{text: It is fast., source: seen}}]\n")
+
+    profile = load_device("over", folder=tmp_path)
+
+    assert [release.name for release in profile.software] == ["C", "B"], "the oldest first"
+    assert [note.text for note in profile.notes] == ["It is fast.", "It is green."]
+    assert [mode.name for mode in profile.power_modes] == ["low", "big"]
+    assert profile.peaks.int8 == 4096 * 8 * 500 / 1e6
+    assert [mode.peaks.int8 for mode in profile.power_modes] == [None, 32.768]
+
+
+@pytest.mark.parametrize("name", device_names())
+def test_every_shipped_profile_says_where_its_facts_are_from(name: str) -> None:
+    profile = load_device(name)
+
+    assert profile.notes
+    assert all(note.source for note in profile.notes)
+    assert all(release.source for release in profile.software)
+    assert len([mode for mode in profile.power_modes if mode.default]) <= 1
+    if name != "cpu" and not name.startswith(("x86-avx", "arm64")):
+        assert profile.not_run, "its developers have not run it there"
+
+
 def test_extends_in_a_circle_is_refused(tmp_path: Path) -> None:
     _device(tmp_path, "a", "extends: b\n")
     _device(tmp_path, "b", "extends: a\n")
