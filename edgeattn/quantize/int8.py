@@ -16,6 +16,7 @@ from edgeattn import worker
 from edgeattn.bench.inputs import Arrays, load_feeds, save_feeds
 from edgeattn.devices.profile import CpuFacts
 from edgeattn.errors import DataError, ToolError
+from edgeattn.quantize.arithmetic import Arithmetic
 from edgeattn.quantize.int8_dynamic import saturates
 from edgeattn.quantize.method import Calibrated, Method
 from edgeattn.quantize.weights import linear_layers
@@ -58,6 +59,7 @@ class Int8(Method):
     Options: ClassVar[type[Part]] = Int8Options
     needs_calibration = True
     fused = False  # NNCF does not know fused operators, and the graph is for several runtimes
+    arithmetic = Arithmetic(linear="int8", weight_bits=8)
     least_cosine = 0.9
 
     @classmethod

@@ -11,6 +11,7 @@ from typing import Any
 from edgeattn.bench.inputs import Arrays
 from edgeattn.devices.profile import CpuFacts
 from edgeattn.errors import ToolError
+from edgeattn.quantize.arithmetic import Arithmetic
 from edgeattn.quantize.method import Method
 from edgeattn.quantize.weights import linear_layers, weights_of
 from edgeattn.validation import Part
@@ -24,6 +25,7 @@ class Int8Dynamic(Method):
 
     name = "int8-dynamic"
     fused = True
+    arithmetic = Arithmetic(linear="uint8", weight_bits=8)
     least_cosine = 0.9  # measured at 0.98 to 0.99
 
     @classmethod

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from edgeattn.bench.inputs import Arrays
 from edgeattn.devices.profile import CpuFacts
+from edgeattn.quantize.arithmetic import Arithmetic
 from edgeattn.validation import Part
 
 
@@ -37,6 +38,7 @@ class Method(ABC):
     # Between an output and its golden output. Whether an output is good enough, the task's metric decides; this only
     # detects an engine that computes another function.
     least_cosine: ClassVar[float]
+    arithmetic: ClassVar[Arithmetic] = Arithmetic()  # for estimates
 
     @classmethod
     @abstractmethod
