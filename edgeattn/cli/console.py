@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import click
@@ -84,7 +84,7 @@ def emit(document: Any, as_json: bool, human: Callable[[], None]) -> None:
         ) from error
 
 
-def list_described(rows: list[dict[str, str]]) -> None:
+def list_described(rows: Sequence[Mapping[str, Any]]) -> None:
     """Print one line per row: its name and its description."""
     width = max((len(row["name"]) for row in rows), default=0)
     for row in rows:

@@ -30,8 +30,8 @@ _DEVELOPMENT = "dev"  # of edgeattn itself
 def command(ctx: click.Context, as_json: bool) -> None:
     """Say what this machine has and what it lacks.
 
-    Lists what is installed and whether edgeattn was tested with it, the machine, its energy meters and the
-    cache. Exits with 0 if the device half is complete, else with 4.
+    Lists what is installed and whether edgeattn was tested with it, the machine and which device it is, its energy
+    meters and the cache. Exits with 0 if the device half is complete, else with 4.
     """
     from edgeattn.cli.installed import groups
     from edgeattn.errors import DeviceError
@@ -43,6 +43,7 @@ def command(ctx: click.Context, as_json: bool) -> None:
         "device_half": whole,
         "parts": [_part(group, whole) for group in found],
         # These need the packages of the device half.
+        "device": _device() if whole else None,
         "machine": _machine() if whole else None,
         "meters": _meters() if whole else None,
         "cache": _cache() if whole else None,
@@ -80,6 +81,14 @@ def _machine() -> dict[str, Any]:
     return machine_facts()
 
 
+def _device() -> dict[str, Any]:
+    from edgeattn.cli.machine_lines import device_document
+    from edgeattn.devices import machine_here
+    from edgeattn.recognition import installed_here
+
+    return device_document(machine_here(), installed_here())
+
+
 def _meters() -> list[dict[str, Any]]:
     from edgeattn.devices import load_device
     from edgeattn.meters import METERS
@@ -102,6 +111,8 @@ def _cache() -> dict[str, Any]:
 
 
 def _print(document: dict[str, Any]) -> None:
+    from edgeattn.cli.machine_lines import device_lines
+
     def line(text: str = "") -> None:
         click.echo(plain(text).rstrip())
 
@@ -125,8 +136,17 @@ def _print(document: dict[str, Any]) -> None:
         return
     line()
     line("this machine")
+    for label, text in device_lines(document["device"]):
+        line(f"  {label:<22}  {text}")
     for name, value in document["machine"].items():
+        if name in document["device"]:
+            continue
         line(f"  {name:<22}  {_shown(name, value)}")
+    if document["device"]["not_run"]:
+        line()
+        line(f"not run by edgeattn's developers on such a device ({document['device']['device']})")
+        for text in document["device"]["not_run"]:
+            line(f"  - {text}")
     line()
     line("energy meters")
     for meter in document["meters"]:

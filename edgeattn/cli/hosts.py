@@ -152,7 +152,11 @@ def _accept(address: str, found: str, expected: str | None) -> None:
 
 
 def _print(name: str, facts: HostFacts) -> None:
+    from edgeattn.cli.machine_lines import device_document, device_lines
+    from edgeattn.devices import CpuFacts, Machine
+
     cpu = facts.profile.cpu
+    machine = Machine(cpu or CpuFacts(), facts.board, facts.architecture)
     memory, free = facts.profile.memory_bytes, facts.free_bytes
     rows: dict[str, Any] = {
         "host": name,
@@ -163,6 +167,7 @@ def _print(name: str, facts: HostFacts) -> None:
         "usable cores": facts.fingerprint.get("usable_cores", "unknown"),
         "memory": f"{memory / 2**30:.1f} GiB" if memory else "unknown",
         "runtimes": ", ".join(f"{runtime} {version}" for runtime, version in facts.runtimes.items()) or "none",
+        **dict(device_lines(device_document(machine, facts.runtimes))),
         "free disk": f"{free / 2**30:.1f} GiB" if free is not None else "unknown",
     }
     for label, value in rows.items():

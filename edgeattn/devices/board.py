@@ -57,13 +57,24 @@ def board_facts(root: Path) -> BoardFacts:
     gpus = _gpus(root)
     return BoardFacts(
         module=_module(compatible),
-        model=_shown(_device_tree(root, "model")),
+        model=board_model(root),
         l4t=_l4t(root),
         power_mode=modes.get(int(current[1])) if current else None,
         power_modes=tuple(modes.values()),
         sm=next((_SM[name] for name in (*compatible, *gpus) if name in _SM), None),
         gpus=gpus,
     )
+
+
+def board_model(root: Path) -> str | None:
+    """The board's name, for people, such as "Raspberry Pi 5 Model B Rev 1.0"."""
+    return shown(_device_tree(root, "model"))
+
+
+def shown(text: str | None) -> str | None:
+    """Text for people without what controls a terminal or could not be decoded; None where nothing is left."""
+    kept = plain(text or "").replace("\N{REPLACEMENT CHARACTER}", "").strip()
+    return kept[:_SHOWN].strip() or None
 
 
 def _device_tree(root: Path, name: str) -> str | None:
@@ -95,11 +106,5 @@ def _modes(root: Path) -> dict[int, str]:
 def _gpus(root: Path) -> tuple[str, ...]:
     files = sorted((root / "proc/driver/nvidia/gpus").glob("*/information"))[:_MOST]
     models = (_GPU.search(read(file) or "") for file in files)
-    names = (_shown(found[1]) for found in models if found)
+    names = (shown(found[1]) for found in models if found)
     return tuple(name for name in names if name)
-
-
-def _shown(text: str | None) -> str | None:
-    """Text for people without what controls a terminal or could not be decoded."""
-    kept = plain(text or "").replace("\N{REPLACEMENT CHARACTER}", "").strip()
-    return kept[:_SHOWN].strip() or None

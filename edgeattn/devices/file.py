@@ -75,7 +75,7 @@ class GpuFile(GpuFacts):
         if self.ops_per_clock is None or multiprocessors is None or mhz is None:
             return Peaks()
         rates = self.ops_per_clock.model_dump(exclude_none=True)
-        return Peaks(**{kind: round(ops * multiprocessors * mhz / 1e6, 3) for kind, ops in rates.items()})
+        return Peaks(**{kind: round(ops * multiprocessors * mhz / 1e6, 4) for kind, ops in rates.items()})
 
     def facts(self) -> GpuFacts:
         return GpuFacts(**self.model_dump(exclude={"ops_per_clock"}))

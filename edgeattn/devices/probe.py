@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from edgeattn.devices.board import board_facts
+from edgeattn.devices.board import board_facts, board_model, shown
 from edgeattn.devices.cgroup import limits, read, read_int
 from edgeattn.devices.profile import CpuFacts
 from edgeattn.devices.root import system_root
@@ -151,19 +151,18 @@ def _processors(root: Path) -> list[dict[str, str]]:
 def _model(processors: list[dict[str, str]], root: Path) -> str | None:
     names = dict.fromkeys(_core_name(entry) for entry in processors)
     cores = " + ".join(name for name in names if name)
-    board = read(root / "proc/device-tree/model")
+    cores, board = shown(cores) or "", board_model(root)
     if cores and board:
         return f"{cores} ({board})"
     return cores or board or None
 
 
 def _core_name(entry: dict[str, str]) -> str | None:
-    if "model name" in entry:
-        return entry["model name"]
     implementer, part = entry.get("CPU implementer"), entry.get("CPU part")
+    # First, because Jetson's kernels add a model name that says less: "ARMv8 Processor rev 1 (v8l)".
     if implementer is None or part is None:
-        return None
-    return _ARM_CORES.get((implementer, part), f"implementer {implementer} part {part}")
+        return entry.get("model name")
+    return _ARM_CORES.get((implementer, part)) or entry.get("model name", f"implementer {implementer} part {part}")
 
 
 def _cores(processors: list[dict[str, str]], root: Path) -> int | None:

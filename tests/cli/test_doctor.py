@@ -148,6 +148,32 @@ def test_machine_meters_and_cache_are_told(
     assert not (tmp_path / "cache").exists()  # doctor writes nothing
 
 
+def test_a_jetson_is_told_with_what_was_never_run_there(
+    installed: Callable[..., None], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    installed(tensorrt=None)
+    trees = Path(__file__).parents[1] / "devices/trees"
+    monkeypatch.setenv("EDGEATTN_ROOT", str(trees / "agx-orin-64gb"))
+
+    assert run(["doctor"]) == 0
+
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert "device jetson-agx-orin-64gb: Jetson AGX Orin 64 GB, module or Developer Kit." in lines
+    assert "power mode MODE_30W, of MAXN, MODE_15W, MODE_30W, MODE_50W" in lines
+    told = "TensorRT JetPack 5.1 to 5.1.6 has it for Python 3.8, and edgeattn needs 3.10 or later: "
+    assert f"{told}build the bundle's graphs with trtexec" in lines
+    assert "not run by edgeattn's developers on such a device (jetson-agx-orin-64gb)" in lines
+    assert "- TensorRT's builder and its engines on a Jetson" in lines
+
+    assert run(["doctor", "--json"]) == 0
+    device = _document(capsys)["device"]
+    assert (device["device"], device["release"], device["tensorrt"]) == (
+        "jetson-agx-orin-64gb",
+        "JetPack 5.1 to 5.1.6",
+        None,
+    )
+
+
 def test_a_checkout_that_is_not_installed_says_so(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

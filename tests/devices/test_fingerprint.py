@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,25 @@ def test_it_says_what_a_measurement_depends_on(tmp_path: Path) -> None:
     assert found["power"]["governor"] == "ondemand"
     assert found["power"]["nvpmodel"] is None
     assert found["runtimes"] == {name: RUNTIMES[name].version() for name in RUNTIMES}
+
+
+def test_a_jetson_s_has_module_l4t_and_the_name_of_the_power_mode(tmp_path: Path) -> None:
+    nano = Path(__file__).parent / "trees/orin-nano-super"
+    found = fingerprint(nano)
+    assert {key: found[key] for key in ("module", "sm", "l4t", "power_mode", "architecture")} == {
+        "module": "p3767-0005",
+        "sm": "8.7",
+        "l4t": "36.4.3",
+        "power_mode": "25W",
+        "architecture": "aarch64",
+    }
+    shutil.copytree(nano, tmp_path / "nano")
+    machines.write(tmp_path / "nano", {"var/lib/nvpmodel/status": "pmode:0002 fmode:quiet"})
+    assert fingerprint(tmp_path / "nano") == {
+        **found,
+        "power_mode": "MAXN_SUPER",
+        "power": {**found["power"], "nvpmodel": "pmode:0002 fmode:quiet"},
+    }
 
 
 @pytest.mark.parametrize(

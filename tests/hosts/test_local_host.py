@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import tiny_bundle
 
 from edgeattn import __version__
-from edgeattn.cli.main import cli
-from edgeattn.devices import fingerprint, load_device
+from edgeattn.cli.main import cli, run
+from edgeattn.devices import board_facts, fingerprint, load_device
 from edgeattn.hosts import HOSTS, open_host
 from edgeattn.hosts.base import HostFacts
 from edgeattn.jobs import Bench, Measure, Verify
@@ -50,7 +51,20 @@ def test_the_facts_of_this_machine(text):
     assert facts.profile == load_device("cpu")
     assert facts.runtimes["onnxruntime"] == RUNTIMES["onnxruntime"].version()
     assert facts.free_bytes > 0
+    assert facts.board == board_facts(Path("/"))
     assert HostFacts.model_validate_json(facts.model_dump_json()) == facts
+
+
+def test_the_facts_of_a_jetson(monkeypatch, capsys):
+    tree = Path(__file__).parents[1] / "devices/trees/orin-nano-8gb"
+    monkeypatch.setenv("EDGEATTN_ROOT", str(tree))
+    facts = open_host(None).probe()
+    assert (facts.architecture, facts.board.module, facts.profile.cpu.cores) == ("aarch64", "p3767-0005", 6)
+    assert facts.fingerprint == fingerprint(tree) | {"usable_cores": facts.fingerprint["usable_cores"]}
+    assert run(["hosts", "probe"]) == 0
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert "device jetson-orin-nano-8gb: Jetson Orin Nano 8 GB, module or Developer Kit." in lines
+    assert "L4T 36.4.0 (JetPack 6.1 to 6.2.2)" in lines
 
 
 def test_every_kind_of_host_can_be_imported():
