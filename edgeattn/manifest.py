@@ -42,7 +42,8 @@ Side = Literal["efficient", "dense"]
 SIDES: tuple[Side, ...] = ("efficient", "dense")
 GRAPHS: dict[Side, str] = {"efficient": "model.onnx", "dense": "dense.onnx"}
 CANDIDATES = "candidates"
-REPORTS = ("install.md", "build.json", "verify.json", "bench.json", "report.html")
+INSTALL = "install.md"
+REPORTS = (INSTALL, "build.json", "verify.json", "bench.json", "report.html")
 
 Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 

@@ -79,18 +79,31 @@ def preflight(positions: Positions) -> Stage:
     )  # fmt: skip
 
 
-def make(
+def start(
     loaded: LoadedRecipe, target: Target, out: Path, *, store: Store, progress: Progress, fresh: bool = False
 ) -> Runner:
-    """Run the stages that need no device, up to the bundle that is not built yet.
+    """Check all that the stages would refuse; nothing is made yet.
 
     out: where the bundle will go. fresh: take nothing from the store. Raises an EdgeattnError.
     """
     check_out(out)
     run = Runner(store, progress, loaded.recipe, target.profile, loaded.root, target.host, target.machine, fresh=fresh)
-    for stage in (preflight(loaded.positions), *STAGES):
-        run(stage)
+    run(preflight(loaded.positions))
     return run
+
+
+def train(run: Runner) -> None:
+    """Run the stages that are the same for every target. Raises an EdgeattnError."""
+    for stage in STAGES:
+        if not stage.device:
+            run(stage)
+
+
+def make(run: Runner) -> None:
+    """Run the stages that need no device, up to the bundle that is not built yet. Raises an EdgeattnError."""
+    for stage in STAGES:
+        if stage.name not in run.artifacts:
+            run(stage)
 
 
 def ship(run: Runner, out: Path) -> Bundle:

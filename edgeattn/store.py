@@ -165,6 +165,7 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()
+        self._fresh: set[str] = set()  # keys that were built with `fresh` through this object
 
     @staticmethod
     def default_root() -> Path:
@@ -203,13 +204,14 @@ class Store:
 
         build(out, work) writes the artifact's files into the empty folder `out` and returns its meta. `work`
         survives a kill and a failure, for checkpoints; it goes once the artifact is committed. fresh drops
-        both what is stored and `work` first. A failure is never stored.
+        both what is stored and `work` first, once for each key of this Store. A failure is never stored.
 
         Raises ResourceError when the disk is full or read-only, and the errors of `build`.
         """
         key = _key(stage, version, reads, inputs, libraries)
         entry = self._entry(key)
         work = self.root / "work" / key
+        fresh = fresh and key not in self._fresh
         # No lock is needed, because a commit is atomic; so entries of a read-only cache are still found.
         if not fresh and not work.exists() and (artifact := _sound(entry)) is not None:
             return artifact
@@ -219,6 +221,8 @@ class Store:
                 _remove(work)
             artifact = self._stored(entry, stage) or self._built(entry, work, stage, build)
             _remove(work)
+            if fresh:
+                self._fresh.add(key)
             return artifact
 
     def _entry(self, key: str) -> Path:

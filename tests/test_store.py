@@ -79,6 +79,13 @@ def test_fresh_builds_again_without_the_old_checkpoints(stage):
     assert stage(fresh=True, build=resumes).meta == {"found": []}
 
 
+def test_fresh_builds_again_once_in_a_command(stage):
+    """What one target of a command has built again, the next one takes."""
+    stage()
+    assert [stage(fresh=True).cached for _ in range(2)] == [False, True]
+    assert not Stage(Store(stage.store.root))(fresh=True).cached
+
+
 def test_a_failure_is_not_cached_and_leaves_its_checkpoints(stage):
     def fails(out, work):
         (out / "half").write_text("half")

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgeattn.cli.console import common_options, emit, lengths_of
-from edgeattn.cli.on_hosts import emit_outcomes, host_options, side_by_side
+from edgeattn.cli.on_hosts import host_options, side_by_side
+from edgeattn.cli.outcomes import emit_outcomes
 
 if TYPE_CHECKING:
     from edgeattn.hosts.base import Host

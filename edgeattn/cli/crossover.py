@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from edgeattn.cli.console import common_options, emit, lengths_of
-from edgeattn.cli.on_hosts import emit_outcomes, host_options, side_by_side
+from edgeattn.cli.on_hosts import host_options, side_by_side
+from edgeattn.cli.outcomes import emit_outcomes
 from edgeattn.errors import InputError
 
 if TYPE_CHECKING:

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from edgeattn.cli.console import emit
-from edgeattn.errors import EdgeattnError, InputError
+from edgeattn.cli.outcomes import Outcome
+from edgeattn.errors import InputError
 
 if TYPE_CHECKING:
     from edgeattn.hosts.base import Host
     from edgeattn.jobs import DeviceJob
 
 F = TypeVar("F", bound=Callable[..., Any])
-Table = Callable[[Sequence[tuple[str, Mapping[str, Any]]]], None]
 _STOP_S = 60.0
 
 
@@ -35,16 +34,6 @@ def host_options(command: F) -> F:
     return several(click.option("--wait", is_flag=True, help="Wait for a host that is busy.")(command))
 
 
-@dataclass
-class Outcome:
-    """What a job gave on one host: a document, or an error. done: set when it has ended."""
-
-    host: str
-    done: threading.Event = field(default_factory=threading.Event)
-    document: dict[str, Any] | None = None
-    error: EdgeattnError | None = None
-
-
 def side_by_side(hosts: Sequence[str], wait: bool, job: DeviceJob, bundle: Path) -> list[Outcome]:
     """What the job gives on each of several hosts, at the same time. Ctrl-C ends it on all of them."""
     from edgeattn.hosts import open_host
@@ -58,10 +47,8 @@ def at_once(hosts: Sequence[Host], work: Callable[[Host], dict[str, Any]]) -> li
     """What `work` gives for each host, all at the same time. Ctrl-C ends it on all of them."""
     from edgeattn.hosts import LOCAL
 
-    names = [host.name for host in hosts]
-    if len(set(names)) < len(names):
-        raise InputError(f"--host names {max(names, key=names.count)} twice", fix="name each host once")
-    outcomes = [Outcome(name) for name in names]
+    require_distinct(hosts)
+    outcomes = [Outcome(host.name) for host in hosts]
     try:
         for host, outcome in zip(hosts, outcomes, strict=True):
             threading.Thread(target=_run, args=(host, work, outcome), daemon=True).start()
@@ -71,52 +58,19 @@ def at_once(hosts: Sequence[Host], work: Callable[[Host], dict[str, Any]]) -> li
         for host in hosts:
             host.cancel()
         for outcome in outcomes:
-            if outcome.host != LOCAL:  # ends with this process
+            if outcome.name != LOCAL:  # ends with this process
                 outcome.done.wait(_STOP_S)
         raise
     return outcomes
 
 
-def emit_outcomes(outcomes: Sequence[Outcome], as_json: bool, show: Table | None = None) -> None:
-    """One table, or a JSON list; then exit with the highest exit code.
-
-    show: prints the table of the hosts' documents; None: that of bench or verify.
-    A document whose "passed" is False counts as a failed verification.
-    """
-    from edgeattn.errors import VerificationError
-
-    def human() -> None:
-        from edgeattn.report.table import lines, show_hosts
-
-        if found := [(each.host, each.document) for each in outcomes if each.document]:
-            (show or show_hosts)(found)
-        lines([f"{each.host}: error: {each.error}" for each in outcomes if each.error])
-
-    emit([_document(each) for each in outcomes], as_json, human)
-    codes = [each.error.exit_code for each in outcomes if each.error]
-    codes += [VerificationError.exit_code for each in outcomes if each.document and not each.document.get("passed", 1)]
-    if codes:
-        raise click.exceptions.Exit(max(codes))
-
-
-def _document(outcome: Outcome) -> dict[str, Any]:
-    if outcome.error is None:
-        return {"host": outcome.host, "document": outcome.document}
-    error = outcome.error
-    facts = {"fact": error.fact, "where": error.where, "fix": error.fix, "exit_code": error.exit_code}
-    return {"host": outcome.host, "error": facts}
+def require_distinct(hosts: Sequence[Host]) -> None:
+    """Raise InputError where a host is named twice."""
+    names = [host.name for host in hosts]
+    if len(set(names)) < len(names):
+        raise InputError(f"--host names {max(names, key=names.count)} twice", fix="name each host once")
 
 
 def _run(host: Host, work: Callable[[Host], dict[str, Any]], outcome: Outcome) -> None:
-    try:
+    with contextlib.suppress(KeyboardInterrupt), outcome.caught():  # cancelled: the main thread says so
         outcome.document = work(host)
-    except EdgeattnError as error:
-        outcome.error = error
-    except KeyboardInterrupt:  # cancelled: the main thread says so
-        pass
-    except Exception as error:  # noqa: BLE001  # else a thread's error is lost
-        outcome.error = EdgeattnError(
-            f"internal error: {type(error).__name__}: {error}", fix="run it with this host only"
-        )
-    finally:
-        outcome.done.set()

@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from edgeattn.cli.console import common_options, emit
-from edgeattn.cli.on_hosts import emit_outcomes, host_options, side_by_side
+from edgeattn.cli.on_hosts import host_options, side_by_side
+from edgeattn.cli.outcomes import emit_outcomes
 
 
 @click.command("verify")

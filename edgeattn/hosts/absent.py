@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from edgeattn import __version__
 from edgeattn.bundle import Bundle
+from edgeattn.manifest import INSTALL
 
 _TEXT = """# Build {name} on its device
 
@@ -44,4 +45,4 @@ def leave_unbuilt(bundle: Bundle) -> None:
         version=__version__,
         folder=bundle.path.name,
     )
-    bundle.record("install.md", text)
+    bundle.record(INSTALL, text)

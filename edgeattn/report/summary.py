@@ -6,6 +6,7 @@ import json
 from typing import Any, TextIO
 
 from edgeattn.bundle import Bundle
+from edgeattn.manifest import INSTALL
 from edgeattn.report.table import lines, show_bench, show_build, show_verify
 from edgeattn.report.text import headline
 
@@ -13,7 +14,12 @@ CANDIDATES = 5  # of a side that are shown; all of them are in the report
 
 
 def show_bundle(bundle: Bundle, stream: TextIO | None = None) -> None:
-    """Print the evidence in a bundle, and its paths."""
+    """Print the evidence in a bundle and its paths; of one that is not built yet, what to do next."""
+    if not bundle.manifest.engines:
+        count, name = len(bundle.manifest.candidates), bundle.manifest.target.get("name")
+        lines(["", f"Not built yet: {count} candidates for {name}.", "", f"bundle: {bundle.path}"], stream)
+        lines([f"next: copy it to the device and follow {bundle.path / INSTALL}"], stream)
+        return
     build, verify, bench = (_read(bundle, name) for name in ("build.json", "verify.json", "bench.json"))
     lines(["", headline(bench, verify), ""], stream)
     if build:

@@ -209,6 +209,59 @@ def test_an_impossible_floor_ends_with_1_and_no_bundle(compiled, tmp_path):
     assert "from the store" not in failed.stderr
 
 
+@pytest.fixture
+def board(tmp_path: Path) -> Path:
+    """The profile of a device that is another machine."""
+    (tmp_path / "board.yaml").write_text("schema: 1\nextends: cpu\ndescription: A board\nprobe: false\n")
+    return tmp_path / "board.yaml"
+
+
+def test_one_target_that_fails_does_not_lose_another_and_they_train_once(compiled, tmp_path, board):
+    shutil.copytree(compiled.folder / "cache", tmp_path / "cache")
+    untrained = re.sub(r"distill:\n(  .*\n)+", "", RECIPE)
+    (tmp_path / "small.yaml").write_text(untrained.replace("of_teacher: 0.5", "of_teacher: 1.0"))
+    targets = ("--target", "cpu", "--target", str(board))
+    both = edgeattn(tmp_path, "compile", "small.yaml", *targets, "--out", "both", "--json", "--fresh")
+    assert both.returncode == 1, both.stderr
+    here, there = json.loads(both.stdout)
+    assert (here["target"], here["error"]["where"], here["error"]["exit_code"]) == ("cpu", "build", 1)
+    assert (there["target"], there["document"]["bundle"]) == ("board", str(tmp_path / "both" / "board"))
+    assert [path.name for path in (tmp_path / "both").iterdir()] == ["board"]
+    assert not Bundle.open(tmp_path / "both" / "board").manifest.engines
+    ended = re.findall(r"^(\w+): done, ", both.stderr, re.MULTILINE)
+    assert ended == ["preflight", "preflight", *HERE[1:], *("teacher", "data", "convert", "distill"), *HERE[5:]]
+    assert len(re.findall(r"^(?:teacher|distill): done, from the store", both.stderr, re.MULTILINE)) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (
+            ("--target", "cpu", "--host", "pi"),
+            "--host pi says where one target is, and 2 are named\n  fix: compile each",
+        ),
+        (("--target", "cpu", "--target", "cpu"), "--target names cpu twice\n  fix: name each target once"),
+    ],
+)
+def test_targets_and_hosts_that_do_not_go_together(tmp_path, board, monkeypatch, capsys, arguments, said):
+    (tmp_path / "small.yaml").write_text(RECIPE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("EDGEATTN_CACHE", str(tmp_path / "cache"))
+    assert run(["compile", "small.yaml", "--target", str(board), *arguments]) == 2
+    assert said in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["board.yaml", "small.yaml"]
+
+
+def test_all_targets_are_checked_before_anything_is_trained(tmp_path, board):
+    (tmp_path / "small.yaml").write_text(RECIPE)
+    board.write_text(board.read_text() + "runtimes: [{name: onnxruntime, opset: [17, 21], methods: [int8]}]\n")
+    refused = edgeattn(tmp_path, "compile", "small.yaml", "--target", "cpu", "--target", str(board))
+    assert refused.returncode == 2
+    assert "board runs none of fp32\n" in refused.stderr
+    assert list(outcomes(refused.stderr)) == ["preflight"]
+    assert not (tmp_path / "bundles").exists()
+
+
 def test_what_a_late_stage_would_refuse_is_refused_before_the_first(tmp_path):
     text = RECIPE.replace("bench: {pairs: 3}", "bench: {lengths: [64]}").replace(
         "quantize:", "export: {opset: 26}\nquantize:"

@@ -55,6 +55,16 @@ def test_the_end_of_a_compile_shows_the_first_candidates_and_the_shipped_one(tmp
     assert "fused int8" in refresh(bundle).read_text()
 
 
+def test_the_end_of_a_compile_without_a_host_says_what_to_do_next(tmp_path):
+    bundle = tiny_bundle.make(tmp_path / "tiny", candidates={"fp32": tiny_bundle.graph()})
+    stream = io.StringIO()
+    show_bundle(bundle, stream)
+    assert stream.getvalue() == (
+        f"\nNot built yet: 2 candidates for test-device.\n\nbundle: {bundle.path}\n"
+        f"next: copy it to the device and follow {bundle.path}/install.md\n"
+    )
+
+
 def test_a_model_without_lengths_has_one_time():
     document = bench_documents.build()
     for row in document["candidates"]:
