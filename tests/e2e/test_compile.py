@@ -283,17 +283,6 @@ def test_an_unknown_target_is_refused_with_the_known(tmp_path, monkeypatch, caps
     assert [path.name for path in tmp_path.iterdir()] == ["small.yaml"]
 
 
-def test_a_target_that_is_coming_is_said_to_come(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "small.yaml").write_text(RECIPE)
-    assert run(["compile", "small.yaml", "--target", "jetson"]) == 2
-    assert capsys.readouterr().err == (
-        "error: unknown device 'jetson'\n"
-        "  fix: known: cpu, or give the path of a profile, such as ./board.yaml; "
-        "profiles of NVIDIA Jetson and Raspberry Pi boards come with a later version\n"
-    )
-
-
 def test_a_bundle_for_another_device_is_not_built_on_this_host(tmp_path, monkeypatch, capsys):
     """Its engines used to be built and timed on this machine under the name of the other device."""
     devices = tmp_path / "devices"
