@@ -18,6 +18,7 @@ from edgeattn.errors import DataError
 Array = NDArray[np.generic]
 Arrays = Mapping[str, Array]
 _REFERENCE = "reference."
+PAIRS = "label.pairs"  # [P, 2], rows of samples: a metric that needs it scores pairs, any other scores samples
 
 
 @dataclass(frozen=True)
@@ -200,7 +201,7 @@ def gold_correlation(embeddings: Array, pairs: Array, gold: Array) -> float:
 METRICS: dict[str, tuple[Metric, ...]] = {
     "text-embedding": (
         Metric(
-            "spearman", True, _EMBEDDING, gold_correlation, needs=("label.pairs", "label.scores"),
+            "spearman", True, _EMBEDDING, gold_correlation, needs=(PAIRS, "label.scores"),
             nan="all of its scores are the same",
         ),
         Metric("teacher_cosine", True, _EMBEDDING, mean_cosine, needs=(_EMBEDDING.reference,)),

@@ -17,6 +17,7 @@ NEVER = {
     "measure": ("cli", "jobs", "hosts"),
     "report": ("cli", "jobs", "hosts"),
     "runtimes": ("bench", "report", "cli", "jobs", "hosts"),
+    "gate": ("cli", "jobs", "hosts"),
     "meters": ("bench", "report", "cli", "jobs", "hosts"),
 }
 

@@ -71,7 +71,7 @@ def bench(
     manifest = first.manifest
     if lengths and manifest.length_axis is None:
         raise InputError("the inputs of the model have one size", where="--lengths", fix="leave --lengths out")
-    _require_same_inputs(bundles)
+    require_same_inputs(bundles)
     profiles = [target_here(bundle) for bundle in bundles]
     threads = threads or usable_threads()
     if len(bundles) == 1:
@@ -113,7 +113,7 @@ def names(paths: Sequence[Path]) -> list[str]:
     raise InputError(f"{paths[0]} is named twice", where="edgeattn bench", fix="name each bundle once")
 
 
-def _require_same_inputs(bundles: Sequence[Bundle]) -> None:
+def require_same_inputs(bundles: Sequence[Bundle]) -> None:
     first = {spec.name: (spec.dtype, spec.dims) for spec in bundles[0].manifest.inputs}
     for bundle in bundles[1:]:
         found = {spec.name: (spec.dtype, spec.dims) for spec in bundle.manifest.inputs}

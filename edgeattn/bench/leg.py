@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from edgeattn._worker_child import peak_bytes
+from edgeattn.bench.extra_work import Slowed
 from edgeattn.bench.inputs import Arrays, load_feeds, save_feeds
 from edgeattn.errors import DeviceError
 from edgeattn.runtimes import RUNTIMES
@@ -36,12 +37,13 @@ MIN_TICKS = 50
 
 @dataclass(frozen=True)
 class Engine:
-    """An engine folder in a bundle, and how to run it."""
+    """An engine folder in a bundle, and how to run it. extra_work: see `edgeattn.bench.extra_work`."""
 
     root: Path
     folder: Path
     runtime: str
     threads: int | None = None
+    extra_work: float = 0.0
 
 
 class Leg:
@@ -59,6 +61,7 @@ class Leg:
             "folder": str(engine.folder),
             "runtime": engine.runtime,
             "threads": engine.threads,
+            "extra_work": engine.extra_work,
             "feeds": [str(path) for path in feeds],
             "quiet": quiet,
         }
@@ -136,7 +139,8 @@ def serve(argument: dict[str, Any]) -> Callable[[dict[str, Any]], dict[str, Any]
     cases = [load_feeds(Path(path)) for path in argument["feeds"]]
 
     def load() -> Session:
-        return runtime.load(Path(argument["root"]), Path(argument["folder"]), argument["threads"])
+        session = runtime.load(Path(argument["root"]), Path(argument["folder"]), argument["threads"])
+        return Slowed(session, argument["extra_work"]) if argument["extra_work"] else session
 
     return Answers(load, cases)
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import logging
 import random
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from datetime import datetime, timezone
 from math import ceil
 from pathlib import Path
@@ -62,13 +62,9 @@ def run(
     machine = machine_facts()  # before this session loads it
     # Ascending, so that the memory of a case is not that of a longer one before it.
     cases = sorted(cases, key=lambda case: case.length or 0)
-    with scratch("bench") as folder:
-        feeds = [folder / f"feeds{i}.npz" for i in range(len(cases))]
-        for path, case in zip(feeds, cases, strict=True):
-            save_feeds(path, case.feeds)
-        session = _Session(contestants, cases, feeds, protocol, meter)
+    with opened(contestants, cases, protocol, meter) as session:
         for pair in range(pairs):
-            session.pair(first=pair == 0)
+            session.pair()
             if progress:
                 shown = {f"{name}_ms": seen.cases[-1].p50s_ns()[-1] / 1e6 for name, seen in session.seen.items()}
                 note = {} if cases[-1].length is None else {"length": cases[-1].length}
@@ -102,7 +98,21 @@ def run(
     }
 
 
-class _Session:
+@contextmanager
+def opened(
+    contestants: Mapping[str, Contestant], cases: Sequence[Case], protocol: Protocol, meter: Meter | None
+) -> Iterator[Session]:
+    """A session that times one pair after the other, as many as its caller asks for. cases: the shortest first."""
+    with scratch("bench") as folder:
+        feeds = [folder / f"feeds{i}.npz" for i in range(len(cases))]
+        for path, case in zip(feeds, cases, strict=True):
+            save_feeds(path, case.feeds)
+        yield Session(contestants, cases, feeds, protocol, meter)
+
+
+class Session:
+    """Contestants that are timed in pairs. seen: what was measured of each, until now."""
+
     def __init__(
         self,
         contestants: Mapping[str, Contestant],
@@ -118,10 +128,16 @@ class _Session:
         self.meter = meter
         self.seen = {name: Seen([InCase() for _ in cases]) for name in contestants}
         self.shuffle = random.Random(protocol.seed)
+        self._pairs = 0
 
-    def pair(self, *, first: bool) -> None:
-        """Time every contestant in a fresh process. first: also check their outputs."""
-        protocol, turns = self.protocol, Turns()
+    def pair(self, places: Sequence[int] | None = None) -> None:
+        """Time every contestant in a fresh process; in the first pair, also check their outputs.
+
+        places: of the cases that are timed; all when None.
+        """
+        protocol, turns, first = self.protocol, Turns(), self._pairs == 0
+        places = range(len(self.cases)) if places is None else places
+        self._pairs += 1
         with ExitStack() as stack:
             legs = self._started(stack, quiet=not first)
             before = {name: leg.peak_bytes() for name, leg in legs.items()}
@@ -129,11 +145,11 @@ class _Session:
                 loaded = turns.give(legs[name]).load()
                 self.seen[name].runtime = loaded["session"]
                 self.seen[name].cold_ns.append(loaded["load_ns"] + loaded["first_run_ns"])
-            for place in range(len(self.cases)):
+            for place in places:
                 for name in self._order():
                     self._warm_up(self.seen[name].cases[place], turns.give(legs[name]), place, before[name])
             for _ in range(protocol.blocks):
-                for place in self.shuffle.sample(range(len(self.cases)), len(self.cases)):
+                for place in self.shuffle.sample(places, len(places)):
                     for name in self._order():
                         self._block(self.seen[name].cases[place], turns.give(legs[name]), place)
             if not first:

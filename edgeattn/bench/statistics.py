@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -59,13 +60,20 @@ def hodges_lehmann(differences: Sequence[float], alpha: float = 0.05) -> Estimat
     estimate = float(np.median(averages))
     if len(differences) < 2:
         return Estimate(estimate, None, None, None)
-    total = 2 ** len(differences)
+    cut, tail = _rank_cut(len(differences), alpha)
+    return Estimate(estimate, float(averages[cut - 1]), float(averages[-cut]), 1 - 2 * tail)
+
+
+@functools.lru_cache(maxsize=256)
+def _rank_cut(pairs: int, alpha: float) -> tuple[int, float]:
+    """The rank from either end of the Walsh averages that bounds the interval, and the chance beyond one end."""
+    total = 2**pairs
     cut, tail = 1, 1  # the cut-th average from either end; sign patterns with W < cut
-    for count in signed_rank_counts(len(differences))[1:]:
+    for count in signed_rank_counts(pairs)[1:]:
         if 2 * (tail + count) > alpha * total:
             break
         cut, tail = cut + 1, tail + count
-    return Estimate(estimate, float(averages[cut - 1]), float(averages[-cut]), 1 - 2 * tail / total)
+    return cut, tail / total
 
 
 def ratio(dense: Sequence[float], efficient: Sequence[float]) -> Estimate:

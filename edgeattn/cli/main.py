@@ -27,6 +27,8 @@ COMMANDS = {
     "build": ("edgeattn.cli.build:command", "Build a bundle's engines on the device that it is for."),
     "verify": ("edgeattn.cli.verify:command", "Check a bundle's engine against its teacher."),
     "bench": ("edgeattn.cli.bench:command", "Measure a bundle's efficient and dense engines side by side."),
+    "gate": ("edgeattn.cli.gate:command", "Say whether a bundle is worse than a baseline."),
+    "baseline": ("edgeattn.cli.baseline:command", "Save, show and verify the baselines of gate."),
     "crossover": ("edgeattn.cli.crossover:command", "Measure the length from which each attention pays here."),
     "measure": ("edgeattn.cli.measure:command", "Time the graphs that crossover has exported, on this machine."),
     "inspect": ("edgeattn.cli.inspect:command", "List a model's attention layers and what can replace them."),

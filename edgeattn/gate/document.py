@@ -1,0 +1,103 @@
+"""gate.json: the verdict, and every figure that it rests on. docs/gate.md explains each field."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from edgeattn.errors import InconclusiveError, VerificationError
+from edgeattn.validation import Many, Part
+
+SCHEMA_VERSION = 1
+Word = Literal["PASS", "FAIL", "INCONCLUSIVE"]
+EXIT_CODES: dict[str, int] = {
+    "PASS": 0,
+    "FAIL": VerificationError.exit_code,
+    "INCONCLUSIVE": InconclusiveError.exit_code,
+}
+
+
+class FindingRow(Part):
+    """What one run found: see `edgeattn.gate.rule.Finding`. ratios: candidate / baseline of each pair."""
+
+    verdict: Word | None
+    ratio: float
+    low: float | None
+    high: float | None
+    pairs: int
+    alpha: float
+    ratios: Many[float]
+
+
+class Row(Part):
+    """A metric in a cell.
+
+    length: along the length axis, None where it has none. kind: how it is judged. blocking: whether it decides.
+    verdict: None where it is recorded and not judged. ratio, low, high: of candidate / baseline. limit: that the
+    candidate's value must keep. minimum_detectable: see `edgeattn.gate.rule.Finding`. noise: its largest source.
+    """
+
+    metric: str
+    length: int | None = None
+    kind: Literal["paired", "exact", "accuracy", "outputs", "new", "vanished"]
+    blocking: bool
+    verdict: Word | None
+    unit: str | None = None
+    candidate: float | None = None
+    baseline: float | None = None
+    limit: float | None = None
+    ratio: float | None = None
+    low: float | None = None
+    high: float | None = None
+    pairs: int | None = None
+    minimum_detectable: float | None = None
+    noise: str | None = None
+    runs: Many[FindingRow] = ()
+    why: str | None = None
+
+
+class Side(Part):
+    """A bundle of the two. saved: the content of baseline.json, where there is one."""
+
+    name: str
+    path: str
+    bundle: str
+    method: str
+    runtime: str
+    saved: dict[str, Any] | None = None
+
+
+class Document(Part):
+    """gate.json.
+
+    notes: what a reader should know, such as that both bundles are the same. discarded: why pairs were. injected: the
+    share of extra work in the candidate. calibration: what this machine's calibration says, None without one.
+    """
+
+    schema_version: Literal[1] = Field(default=1, alias="schema")
+    created_utc: str
+    edgeattn: str
+    verdict: Word
+    exit_code: int
+    device: str
+    unit: str | None
+    machine: dict[str, Any]
+    candidate: Side
+    baseline: Side
+    rule: dict[str, Any]
+    protocol: dict[str, Any]
+    threads: int
+    seconds: float
+    injected: float
+    rows: Many[Row]
+    discarded: Many[str]
+    notes: Many[str]
+    calibration: dict[str, Any] | None
+    reproduce: str
+
+
+def verdict_of(rows: tuple[Row, ...]) -> Word:
+    """The verdict of the whole: of the blocking rows, a failure comes before what is inconclusive."""
+    found = {row.verdict for row in rows if row.blocking}
+    return "FAIL" if "FAIL" in found else "INCONCLUSIVE" if "INCONCLUSIVE" in found else "PASS"
