@@ -6,6 +6,7 @@ not in its documented form is unknown, and text for people is short and cannot c
 
 from __future__ import annotations
 
+import contextlib
 import re
 from pathlib import Path
 from typing import Annotated
@@ -96,11 +97,17 @@ def _l4t(root: Path) -> str | None:
 
 def _modes(root: Path) -> dict[int, str]:
     """Number -> name, of lines "< POWER_MODEL ID=0 NAME=15W >". The numbers differ between boards and firmware."""
-    file = root / "etc/nvpmodel.conf"
-    if file.is_symlink() and (target := file.readlink()).is_absolute():
-        file = root / target.relative_to("/")
-    named = [(int(number), name) for number, name in _MODE.findall(read(file) or "") if re.fullmatch(MODE, name)]
+    text = read(_below(root, root / "etc/nvpmodel.conf")) or ""
+    named = [(int(number), name) for number, name in _MODE.findall(text) if re.fullmatch(MODE, name)]
     return dict(named[:_MOST])
+
+
+def _below(root: Path, file: Path) -> Path:
+    """Where `file` is, or what it links to: an absolute link of the board is one below `root`."""
+    with contextlib.suppress(OSError):
+        if file.is_symlink() and (target := file.readlink()).is_absolute():
+            return root / target.relative_to("/")
+    return file
 
 
 def _gpus(root: Path) -> tuple[str, ...]:

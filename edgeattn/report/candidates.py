@@ -65,10 +65,11 @@ def because(build: Mapping[str, Any], side: str) -> str:
 
 
 def notes(build: Mapping[str, Any]) -> list[str]:
-    """How to read the latencies."""
+    """How to read the latencies, and the runtimes of the target that are missing."""
+    missing = [f"{why}: its engines were not tried" for why in build.get("runtimes_left_out", {}).values()]
     if any(row.get("few_rounds") for row in build["candidates"]):
-        return ["~ timed for a moment only, because others of its kind were clearly faster"]
-    return []
+        return ["~ timed for a moment only, because others of its kind were clearly faster", *missing]
+    return missing
 
 
 def _cells(build: Mapping[str, Any], rows: Sequence[Row], metrics: Sequence[str]) -> tuple[list[str], list[list[str]]]:

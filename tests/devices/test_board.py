@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from edgeattn.devices import BoardFacts, board_facts, machine_here, probe_cpu
 from edgeattn.devices.probe import architecture
@@ -185,3 +186,21 @@ def test_the_architecture_is_the_kernel_s_or_the_processor_s(tmp_path: Path) -> 
     assert architecture(machines.vnni_server(tmp_path / "server")) == "x86_64"
     assert architecture(machines.raspberry_pi_5(tmp_path / "pi")) == "aarch64"
     assert architecture(machines.write(tmp_path / "new", {"proc/sys/kernel/arch": "riscv64\n"})) == "riscv64"
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        '{"l4t": "36.4.3\\u001b[2J"}',
+        '{"module": "p3767-0003; reboot"}',
+        '{"power_mode": "\\u001b[31m15W"}',
+        '{"power_modes": ["15W", "../x y"]}',
+        '{"sm": "8.70"}',
+        '{"gpus": ["' + "x" * 121 + '"]}',
+        '{"model": "' + "x" * 121 + '"}',
+        '{"temperature": 40}',
+    ],
+)
+def test_a_reply_that_no_board_gives_is_refused(reply: str) -> None:
+    with pytest.raises(ValidationError):
+        BoardFacts.model_validate_json(reply)

@@ -53,6 +53,10 @@ def test_a_jetson_bundle_is_built_on_an_orin_that_has_onnxruntime_only(as_board,
     document = json.loads(done.out)
     assert list(document["runtimes"]) == ["onnxruntime"]
     assert f"{document['runtimes_left_out']['tensorrt']}: its engines are not tried" in done.err
+    assert (
+        f"{document['runtimes_left_out']['tensorrt']}: its engines were not tried"
+        in (unbuilt.path / "report.html").read_text()
+    )
     facts = {key: document["machine"][key] for key in ("module", "l4t", "power_mode", "architecture", "cores")}
     assert facts == {
         "module": "p3767-0005",
