@@ -204,3 +204,12 @@ def test_the_architecture_is_the_kernel_s_or_the_processor_s(tmp_path: Path) -> 
 def test_a_reply_that_no_board_gives_is_refused(reply: str) -> None:
     with pytest.raises(ValidationError):
         BoardFacts.model_validate_json(reply)
+
+
+def test_machines_that_are_no_jetson_are_recognised_by_their_processor(tmp_path: Path) -> None:
+    found = [
+        device_here(machine_here(make(tmp_path / str(number))))
+        for number, make in enumerate((machines.raspberry_pi_5, machines.vnni_server))
+    ]
+
+    assert [each and each.name for each in found] == ["raspberry-pi-5", "x86-avx512vnni"]
