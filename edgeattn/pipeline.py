@@ -46,7 +46,7 @@ STAGES = (
         libraries=(*_TORCH, "onnx", "onnxscript"),
     ),
     Stage(
-        "quantize", 1, stages.quantize, inputs=("data", "export"),
+        "quantize", 2, stages.quantize, inputs=("data", "export"),
         recipe=("quantize.methods", "export.buckets"), device=("name", "runtimes", "cpu"),
         libraries=("onnx", "onnxruntime", "nncf"),
     ),

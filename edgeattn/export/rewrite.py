@@ -42,6 +42,7 @@ def fold_head_maps(model: ir.Model) -> int:
             continue
         folded = np.einsum("chd,hdf->chf", matrix.reshape(-1, heads, d), weight).reshape(-1, heads * f)
         out = ir.node("MatMul", [product.inputs[0], _initializer(model, f"{head.name}.folded", folded)])
+        out.metadata_props.update(product.metadata_props)  # reports name the module that it was
         nodes = [out]
         if bias is not None:
             shifted = np.einsum("hd,hdf->hf", bias.reshape(heads, d), weight).reshape(-1)

@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping
 
 
 def leave_in_float(
-    cosine_without: Callable[[Collection[str]], float],
-    layers: Sequence[str],
-    least: float,
-    *,
-    rank: Callable[[Collection[str]], float],
+    cosine_without: Callable[[Collection[str]], float], errors: Mapping[str, float], least: float
 ) -> tuple[list[str], float]:
     """The fewest layers to leave in float, the worst first, for a cosine of at least `least`; and the cosine then.
 
-    cosine_without: the cosine to the fp32 graph with these layers in float and all others quantized. rank: the same
-    on fewer samples, asked once per layer, with all others in float: beside several bad layers, the effect of putting
-    back one of them is lost.
+    cosine_without: the cosine to the fp32 graph with these layers in float and all others quantized.
+    errors: of the output when only that layer is quantized: beside several bad layers, the effect of putting back one
+    of them is lost.
     """
     cosine = cosine_without(())
     if cosine >= least:
         return [], cosine
-    alone = {layer: rank([other for other in layers if other != layer]) for layer in layers}
-    worst_first = sorted(layers, key=alone.__getitem__)
-    counts = range(1, len(layers))
+    worst_first = sorted(errors, key=errors.__getitem__, reverse=True)
+    counts = range(1, len(worst_first))
     count = 1 + bisect_left(counts, least, key=lambda count: cosine_without(worst_first[:count]))
     return worst_first[:count], cosine_without(worst_first[:count])

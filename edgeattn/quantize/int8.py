@@ -19,7 +19,7 @@ from edgeattn.errors import DataError, ToolError
 from edgeattn.quantize.arithmetic import Arithmetic
 from edgeattn.quantize.int8_dynamic import saturates
 from edgeattn.quantize.method import Calibrated, Method
-from edgeattn.quantize.weights import linear_layers
+from edgeattn.quantize.weights import layer_name, linear_layers, row_layers
 from edgeattn.validation import Part
 
 _TIMEOUT_S = 3600.0
@@ -52,7 +52,7 @@ class Int8(Method):
     """Linear layers with int8 weights per channel and int8 inputs of a fixed range.
 
     The graph holds QDQ pairs, signed and symmetric, so that ONNX Runtime, OpenVINO and TensorRT all take it. Biases,
-    norms, softmax, masks, residual sums and embeddings stay in float.
+    norms, softmax, masks, residual sums, embeddings, convolutions and layers of one row stay in float.
     """
 
     name = "int8"
@@ -95,7 +95,8 @@ def work(argument: dict[str, Any]) -> dict[str, Any]:
     import onnx
 
     from edgeattn.quantize.fallback import leave_in_float
-    from edgeattn.quantize.qdq import QdqGraph
+    from edgeattn.quantize.qdq import SWITCH, QdqGraph
+    from edgeattn.quantize.session import cosine, outputs, session
 
     graph, folder = Path(argument["graph"]), Path(argument["folder"])
     options = Int8Options.model_validate(argument["options"])
@@ -106,29 +107,32 @@ def work(argument: dict[str, Any]) -> dict[str, Any]:
     model = onnx.load(graph)
     for index, node in enumerate(model.graph.node):
         node.name = node.name or f"{node.op_type}_{index}"  # layers are known by name
-    layers = linear_layers(model)
+    rows = row_layers(model)
+    layers = [layer for layer in linear_layers(model) if layer not in rows]
     if not layers:
         raise ToolError("no linear layer to quantize", where=graph.name, fix="use methods: [fp32]")
     if options.activation_products:
         layers += _products(model)
-    expected = _outputs(graph.read_bytes(), graph.parent, held_back)
+    named = {node.name: layer_name(node) for node in model.graph.node}
+    expected = outputs(session(onnx.load(graph, load_external_data=False), graph.parent), held_back)
     quantized = QdqGraph(_with_nncf(model, layers, calibrating, options, seven_bits=argument["seven_bits"]))
-    every_form = folder / "all.onnx"
-    quantized.save_all(every_form)
+    switchable = folder / "switchable.onnx"
+    quantized.save_switchable(switchable)
+    runner = session(onnx.load(switchable, load_external_data=False), folder)
 
     def cosine_without(left_in_float: Collection[str], checked: slice = slice(None)) -> float:
-        found = _outputs(quantized.variant(every_form, left_in_float), folder, held_back[checked])
-        return _cosine(found, expected[checked])
+        switch = np.array([layer not in left_in_float for layer in quantized.layers])
+        return cosine(outputs(runner, held_back[checked], **{SWITCH: switch}), expected[checked])
 
-    spread = slice(None, None, math.ceil(len(held_back) / _RANKED_WITH))
-    left, cosine = leave_in_float(
-        cosine_without, quantized.layers, options.least_cosine, rank=lambda others: cosine_without(others, spread)
-    )
+    few = slice(None, None, math.ceil(len(held_back) / _RANKED_WITH))
+    errors = {layer: max(0.0, 1 - cosine_without({*quantized.layers} - {layer}, few)) for layer in quantized.layers}
+    left, found = leave_in_float(cosine_without, errors, options.least_cosine)
     quantized.save(Path(argument["out"]), left)
     return {
         "quantized": len(quantized.layers) - len(left),
-        "left_in_float": left,
-        "cosine": round(cosine, 6),
+        "left_in_float": [named[layer] for layer in left],
+        "cosine": round(found, 6),
+        "sensitivity": {named[layer]: float(f"{error:.3g}") for layer, error in errors.items()},
         "samples": len(calibrating),
         "held_back": len(held_back),
         "seven_bits": argument["seven_bits"],
@@ -173,34 +177,3 @@ def _with_nncf(
         raise ToolError(
             f"NNCF could not quantize the graph: {error}", where="quantize.methods", fix="remove int8"
         ) from error
-
-
-def _outputs(model: bytes, weights: Path, samples: Sequence[Arrays]) -> list[list[np.ndarray[Any, Any]]]:
-    """The outputs of a graph, whose weights lie in the folder `weights`, for each sample."""
-    import onnxruntime
-
-    settings = onnxruntime.SessionOptions()
-    settings.log_severity_level = 3
-    # Below the level that makes integer kernels of the pairs: those may saturate here and not on the target.
-    settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-    settings.add_session_config_entry("session.model_external_initializers_file_folder_path", str(weights))
-    session = onnxruntime.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
-    return [session.run(None, feeds) for feeds in samples]
-
-
-def _cosine(found: Sequence[Sequence[Any]], expected: Sequence[Sequence[Any]]) -> float:
-    """The mean over samples of the cosine of each output, of the output where it is least; -1 if it is not finite."""
-    from edgeattn.metrics import mean_cosine
-
-    count = len(expected[0])
-    values = [
-        np.mean(
-            [
-                mean_cosine(got[n].reshape(1, -1), want[n].reshape(1, -1))
-                for got, want in zip(found, expected, strict=True)
-            ]
-        )
-        for n in range(count)
-    ]
-    least = float(min(values))
-    return least if np.isfinite(least) else -1.0

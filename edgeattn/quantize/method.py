@@ -33,6 +33,7 @@ class Method(ABC):
     name: ClassVar[str]
     Options: ClassVar[type[Part]] = Part
     needs_calibration: ClassVar[bool] = False  # if so, its options are Calibrated
+    starts_from: ClassVar[str | None] = None  # the method whose graph it goes on from; None: the fp32 graph
     fused: ClassVar[bool]  # whether it quantizes graphs with fused operators of a runtime too
     operators: ClassVar[frozenset[str]] = frozenset()  # that its graphs hold beside those of the fp32 graph
     # Between an output and its golden output. Whether an output is good enough, the task's metric decides; this only
@@ -45,9 +46,9 @@ class Method(ABC):
     def quantize(
         cls, graph: Path, out: Path, *, cpu: CpuFacts | None, calibration: Sequence[Arrays], options: Part
     ) -> dict[str, Any]:
-        """Writes `graph`, an fp32 graph with its weights in <name>.data, to `out` in this method, and its weights to
-        <out's name>.data.
+        """Writes `graph`, whose weights are in <name>.data, to `out` in this method, with <out's name>.data.
 
+        graph: in fp32, or as `starts_from` made it.
         cpu: the target's processor, if it has one that runs graphs, which sets the range of int8 weights.
         calibration: model inputs, one sample each, batch 1, where the method needs them; else empty.
         Returns facts for JSON. Raises ToolError for a graph that cannot be quantized.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,8 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 from onnx_ir.passes import common
+
+SWITCH = "quantized"
 
 
 class QdqGraph:
@@ -40,18 +42,28 @@ class QdqGraph:
     def layers(self) -> list[str]:
         return list(self._float)
 
-    def save_all(self, path: Path) -> None:
-        """Writes the graph with both forms of each weight, for `variant`."""
-        ir.save(self._model, path, external_data=f"{path.name}.data")
-
-    def variant(self, path: Path, left_in_float: Collection[str]) -> bytes:
-        """The graph that `save_all` wrote to `path`, with some layers in float; its weights stay in that file."""
-        model = onnx.load(path, load_external_data=False)
-        nodes = {node.name: node for node in model.graph.node}
-        for name, index, value in self._inputs(left_in_float):
-            nodes[name].input[index] = str(value.name)
-        found: bytes = model.SerializeToString()
-        return found
+    def save_switchable(self, path: Path) -> None:
+        """Writes a graph for tests of layers: its input SWITCH, bool [layers], says which of them read quantized
+        values. Which do not, compute as before; neither costs the other time."""
+        model = self._model.clone()
+        graph = model.graph
+        nodes, values = {node.name: node for node in graph}, {value.name: value for value in _values(graph)}
+        switch = ir.Input(SWITCH, shape=ir.Shape([len(self._float)]), type=ir.TensorType(ir.DataType.BOOL))
+        graph.inputs.append(switch)
+        for number, (layer, found) in enumerate(self._float.items()):
+            index = self._constant(f"{SWITCH}.{number}", np.array(number), graph)
+            chosen = ir.node("Gather", [switch, index])
+            chosen.outputs[0].name = f"{layer}.chosen"
+            graph.insert_before(graph[0], chosen)
+            own = {place: values[value.name] for name, place, value in found if name == layer}
+            for name, place, value in found:
+                if name != layer:  # what only moves values, between the pair and the layer
+                    either = ir.node("Where", [chosen.outputs[0], nodes[name].inputs[place], values[value.name]])
+                    graph.insert_before(nodes[name], either)
+                    nodes[name].replace_input_with(place, either.outputs[0])
+            if own:
+                _switch(graph, nodes[layer], chosen.outputs[0], own)
+        ir.save(model, path, external_data=f"{path.name}.data")
 
     def save(self, path: Path, left_in_float: Collection[str]) -> None:
         """Writes the graph with some layers in float for good, and its weights to <path>.data."""
@@ -85,11 +97,41 @@ class QdqGraph:
             node.replace_input_with(2, zero)
         quantize.outputs[0].dtype = ir.DataType.INT8
 
-    def _constant(self, name: str, array: np.ndarray[Any, Any]) -> ir.Value:
+    def _constant(self, name: str, array: np.ndarray[Any, Any], graph: ir.Graph | None = None) -> ir.Value:
         tensor = ir.tensor(np.asarray(array, order="C"), name=name)  # scalars stay scalars
         value = ir.Value(name=name, shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor)
-        self._model.graph.register_initializer(value)
+        (graph or self._model.graph).register_initializer(value)
         return value
+
+
+def _switch(graph: ir.Graph, node: ir.Node, chosen: ir.Value, in_float: Mapping[int, ir.Value]) -> None:
+    """Puts an If in place of `node`: as it is, or reading these inputs in float."""
+
+    def branch(name: str, inputs: list[ir.Value | None]) -> ir.Graph:
+        copy = ir.node(node.op_type, inputs, dict(node.attributes), domain=node.domain)
+        copy.outputs[0].name = f"{node.outputs[0].name}.{name}"
+        copy.outputs[0].dtype, copy.outputs[0].shape = node.outputs[0].dtype, node.outputs[0].shape
+        return ir.Graph([], [copy.outputs[0]], nodes=[copy], name=name)
+
+    inputs = list(node.inputs)
+    branches = {
+        "then_branch": branch("quantized", inputs),
+        "else_branch": branch("float", [in_float.get(place, value) for place, value in enumerate(inputs)]),
+    }
+    either = ir.node("If", [chosen], {name: ir.AttrGraph(name, body) for name, body in branches.items()})
+    out, old = either.outputs[0], node.outputs[0]
+    out.dtype, out.shape = old.dtype, old.shape
+    graph.insert_before(node, either)
+    old.replace_all_uses_with(out, replace_graph_outputs=True)
+    out.name, old.name = old.name, f"{old.name}.replaced"
+    graph.remove(node, safe=True)
+
+
+def _values(graph: ir.Graph) -> Iterator[ir.Value]:
+    yield from graph.inputs
+    yield from graph.initializers.values()
+    for node in graph:
+        yield from node.outputs
 
 
 def _layers(reader: ir.Node) -> Iterator[str]:

@@ -22,7 +22,7 @@ from pydantic import (
     model_validator,
 )
 
-from edgeattn.quantize import METHODS
+from edgeattn.quantize import DEFAULT, METHODS
 from edgeattn.recipe.tasks import TaskPart
 from edgeattn.registry import Registry, did_you_mean
 from edgeattn.validation import Count, Distinct, Many, Part, described, options_of
@@ -309,7 +309,7 @@ class Quantize(Part):
     """Which methods are tried. The target's fastest one within the accuracy floor is shipped."""
 
     methods: Annotated[Many[QuantizeMethod], AfterValidator(_each_once), Field(min_length=1)] = Field(
-        default=tuple(METHODS), validate_default=True
+        default=DEFAULT, validate_default=True
     )
     prefer: Literal["latency", "size"] = "latency"
 

@@ -47,7 +47,9 @@ class OnnxRuntime(GraphRuntime[Settings]):
     """The runtime; see `edgeattn.runtimes.base.Runtime`."""
 
     name = "onnxruntime"
-    operators = frozenset({"com.microsoft::MultiHeadAttention", "com.microsoft::LinearAttention"})
+    operators = frozenset(
+        {"com.microsoft::MultiHeadAttention", "com.microsoft::LinearAttention", "com.microsoft::MatMulNBits"}
+    )
     settings = Settings
 
     def configurations(self, cpu: CpuFacts | None) -> tuple[Configuration, ...]:

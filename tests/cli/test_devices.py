@@ -23,7 +23,7 @@ def test_show_says_what_the_machine_can_do(capsys: pytest.CaptureFixture[str]) -
     assert run(["devices", "show", "cpu"]) == 0
 
     out = capsys.readouterr().out
-    assert "onnxruntime >=1.20, opset 17 to 21: fp32, int8-dynamic" in out
+    assert "onnxruntime >=1.20, opset 17 to 21: fp32, int8-weights, int8-dynamic" in out
     profile = load_device("cpu")
     assert profile.cpu is not None
     assert " ".join(profile.cpu.instruction_sets) in out

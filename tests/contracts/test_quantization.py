@@ -33,13 +33,26 @@ def test_the_more_precise_comes_first():
 
 
 @every_method
+def test_what_it_starts_from_is_more_precise(name):
+    names = list(METHODS)
+    start = METHODS[name].starts_from
+    assert start is None or names.index(start) < names.index(name)
+
+
+@every_method
 def test_its_graph_computes_the_same_at_any_batch_and_length(name, tmp_path):
     method, source = METHODS[name], case.save(tmp_path)
     before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
     (tmp_path / "out").mkdir()
     out = tmp_path / "out" / "dense.onnx"
     calibration = case.samples(6) if method.needs_calibration else []
-    facts = method.quantize(source, out, cpu=None, calibration=calibration, options=method.Options())
+    start = source
+    if method.starts_from is not None:
+        (tmp_path / "start").mkdir()
+        start = tmp_path / "start" / "dense.onnx"
+        first = METHODS[method.starts_from]
+        first.quantize(source, start, cpu=None, calibration=calibration, options=first.Options())
+    facts = method.quantize(start, out, cpu=None, calibration=calibration, options=method.Options())
     json.dumps(facts, allow_nan=False)
     assert sorted(file.name for file in out.parent.iterdir()) == ["dense.onnx", "dense.onnx.data"]
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir() if file.is_file()} == before

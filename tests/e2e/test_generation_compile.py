@@ -30,7 +30,7 @@ attention:
 export: {buckets: [16]}
 distill:
   finetune: {steps: 12, learning_rate: 1e-3, batch_size: 8}
-quantize: {methods: [fp32]}
+quantize: {methods: [fp32, int8-weights, int4-weights]}
 accept: {of_teacher: 0.3}
 bench: {lengths: [12], pairs: 3}
 """

@@ -252,8 +252,10 @@ def test_a_bare_method_means_its_defaults(recipe_file: Path, entry: str) -> None
     assert (method.name, method.options) == ("int8-dynamic", METHODS["int8-dynamic"].Options())
 
 
-def test_without_methods_all_are_tried(recipe_file: Path) -> None:
-    assert [method.name for method in load_recipe(str(recipe_file)).recipe.quantize.methods] == list(METHODS)
+def test_without_methods_those_for_any_model_are_tried(recipe_file: Path) -> None:
+    """The target passes over those that none of its runtimes runs."""
+    methods = [method.name for method in load_recipe(str(recipe_file)).recipe.quantize.methods]
+    assert methods == ["fp32", "fp16", "int8-dynamic", "int8", "int8-fp16"]
 
 
 def test_a_shipped_recipe_goes_by_its_name(recipe_file: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
