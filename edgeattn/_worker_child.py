@@ -76,6 +76,15 @@ class _Channel(logging.Handler):
         self.send({"error": failure, "peak_bytes": peak_bytes()})
 
 
+_parent: _Channel | None = None
+
+
+def report(done: int, total: int, what: str) -> None:
+    """Tell the parent that `done` of `total` steps of `what` are done. From any thread; no effect outside a worker."""
+    if _parent is not None:
+        _parent.send({"progress": [done, total, what]})
+
+
 def _die_with_parent(lifeline: int) -> None:
     """Have the kernel kill this process group when the parent's end of the pipe `lifeline` closes.
 
@@ -94,7 +103,8 @@ def main(channel_fd: int, lifeline: int) -> None:
     faulthandler.enable()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     os.set_inheritable(channel_fd, False)
-    channel = _Channel(channel_fd)
+    global _parent
+    _parent = channel = _Channel(channel_fd)
     sys.excepthook = channel.report
     order = channel.receive()
     if order["memory_bytes"] is not None:

@@ -3,7 +3,7 @@
 The child has its own process group, which ends with the child, with its time limit, and with this process
 however that ends. Requests and answers are lines of JSON on a private socket; whatever the child writes to
 its stdout or stderr is captured, and shown only at logging level DEBUG or in an error. What the child logs to
-"edgeattn" is logged here.
+"edgeattn" is logged here, and what it reports of its progress is handed on.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from edgeattn import errors
@@ -44,6 +44,7 @@ _MEMORY_WORDS = re.compile(
     re.IGNORECASE,
 )
 _DEATH_POLL_S = 0.25
+Report = Callable[[int, int, str], None]  # done, total, of what
 _MIB = 1024 * 1024
 
 
@@ -57,6 +58,7 @@ class _Child:
         timeout_s: float,
         memory_bytes: int | None,
         env: Mapping[str, str] | None = None,
+        progress: Report | None = None,
     ) -> None:
         if not _TARGET.fullmatch(target):
             raise ValueError(f"{target!r} is not a function of a module of edgeattn")
@@ -64,6 +66,7 @@ class _Child:
         self._where = f"stage {stage}"
         self._timeout_s = timeout_s
         self._memory_bytes = memory_bytes
+        self._progress = progress
         self._received = bytearray()
         self._stderr = b""
         self._ended = False
@@ -131,6 +134,9 @@ class _Child:
                 reply = json.loads(self._receive(deadline))
                 if "log" in reply:
                     _log.log(*reply["log"])
+                elif "progress" in reply:
+                    if self._progress:
+                        self._progress(*reply["progress"])
                 elif "error" in reply:
                     raise self._raised(reply["error"], reply["peak_bytes"])
                 else:
@@ -285,15 +291,24 @@ class Process(_Child):
         return self.exchange({"request": request})
 
 
-def call(target: str, argument: Any, *, stage: str, timeout_s: float, memory_bytes: int | None = None) -> Any:
+def call(
+    target: str,
+    argument: Any,
+    *,
+    stage: str,
+    timeout_s: float,
+    memory_bytes: int | None = None,
+    progress: Report | None = None,
+) -> Any:
     """function(argument) of `target` ("edgeattn.module:function"), run in a fresh subprocess.
 
-    argument and answer are JSON. memory_bytes limits the child's private writable memory.
+    argument and answer are JSON. memory_bytes limits the child's private writable memory. progress: called with what
+    the function gives to `edgeattn._worker_child.report`.
 
     Raises what the function raised when that is an EdgeattnError; ResourceError when time or memory ran out;
     ToolError for any other exception or death, naming `stage` and the child's last words.
     """
-    with _Child(target, stage, timeout_s, memory_bytes) as child:
+    with _Child(target, stage, timeout_s, memory_bytes, progress=progress) as child:
         return child.start(argument, serve=False)
 
 

@@ -86,7 +86,7 @@ print(*(name for name in lazy if name in sys.modules))
 def test_the_device_half_imports_with_nothing_of_the_host_half_installed():
     modules = [".".join(("edgeattn", *path.with_suffix("").parts)).removesuffix(".__init__") for path in DEVICE_FILES]
     modules = [module for module in modules if module != "edgeattn.__main__"]
-    lazy = ["onnxruntime", "openvino", "tensorrt"]
+    lazy = ["onnxruntime", "openvino", "tensorrt", "tensorrt_rtx", "polygraphy"]
     arguments = [",".join(names) for names in (HOST_LIBRARIES, lazy, modules)]
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, *arguments], capture_output=True, text=True, check=False, timeout=60

@@ -23,6 +23,8 @@ from edgeattn.bundle import Axis, BenchSpec, Bundle, Candidate, EngineRef, Inter
 from edgeattn.devices import probe_cpu
 from edgeattn.manifest import GRAPHS, Side
 from edgeattn.runtimes import RUNTIMES
+from edgeattn.runtimes.base import DEFAULT, Configuration, ShapeRange
+from edgeattn.runtimes.tensorrt_family.gpu import gpu_here
 from edgeattn.store import sha256_file
 
 VOCABULARY, WIDTH, LENGTH, SAMPLES, GOLDEN = 64, 16, 12, 24, 4
@@ -155,6 +157,17 @@ def answers(model: onnx.ModelProto, inputs: dict[str, np.ndarray]) -> np.ndarray
     return np.asarray(ReferenceEvaluator(model).run(None, inputs)[0], dtype=np.float32)
 
 
+def build_engine(runtime: str, file: Path, out: Path, configuration: Configuration = DEFAULT) -> dict[str, Any]:
+    """Build the engine of one of the graphs in `file` for batches of up to 8 and up to 130 tokens.
+
+    TensorRT for RTX builds for a GPU that is not here, where none is.
+    """
+    if runtime == "tensorrt_rtx" and gpu_here() is None:
+        configuration = Configuration(configuration.name, {**configuration.settings, "sm": "8.6"})
+    shapes = [dict.fromkeys((spec.name for spec in INPUTS), ShapeRange((1, 1), (4, 32), (8, 130)))]
+    return RUNTIMES[runtime].build(file, out, method="fp32", configuration=configuration, shapes=shapes)
+
+
 def this_machine(**facts: Any) -> dict[str, Any]:
     """The profile of a device that is this machine, without a sensor."""
     return {
@@ -212,7 +225,7 @@ def make(
             continue
         onnx.save(model, path / file)
         folder = path / "engine" / side
-        RUNTIMES[runtime].build(path / file, folder, method="fp32")
+        build_engine(runtime, path / file, folder)
         engines[side] = EngineRef(
             runtime=runtime, path=f"engine/{side}", graph=file, method="fp32", least_cosine=0.9999
         )

@@ -70,8 +70,9 @@ def _runtime(group: Group, device_half: bool) -> str:
     if device_half:
         from edgeattn.runtimes import RUNTIMES
 
-        if not any(package.name in RUNTIMES for package in group.packages):
-            return "a runtime that this version of edgeattn does not use yet"
+        for caveat in (RUNTIMES[name].caveat for name in RUNTIMES if RUNTIMES[name].extra == group.extra):
+            if caveat:
+                return f"a runtime, which runs bundles; {caveat}"
     return "a runtime, which runs bundles"
 
 

@@ -34,7 +34,7 @@ def command(ctx: click.Context, as_json: bool) -> None:
 @click.option("--identity", type=click.Path(exists=True, dir_okay=False, resolve_path=True), help="Private key's file.")
 @click.option("--fingerprint", metavar="SHA256:...", help="Accept this host key, and no other, without asking.")
 @click.option("--folder", help="Folder on the device.  [default: ~/.cache/edgeattn/hosts]")
-@click.option("--runtime", "runtimes", multiple=True, help="Runtime to install; all by default. May be given again.")
+@click.option("--runtime", "runtimes", multiple=True, help="Runtime to install. May be given again.")
 @common_options
 def add(
     name: str,
@@ -48,6 +48,8 @@ def add(
     as_json: bool,
 ) -> None:
     """Pin the host key of a device, install edgeattn on it, and call it NAME.
+
+    Without --runtime it installs those of any processor, and what drives TensorRT where JetPack has brought that.
 
     Shows the key's fingerprint and asks whether it is right. Everything on the device goes into one folder of the
     user's, with a Python environment of its own.
@@ -64,13 +66,12 @@ def add(
     check_place(python, folder)
     if name in known_hosts():
         raise InputError(f"{name} exists already", fix=f"choose another name, or edgeattn hosts remove {name}")
-    for runtime in runtimes:
-        RUNTIMES[runtime]  # raises for an unknown one
+    extras = tuple(RUNTIMES[runtime].extra for runtime in runtimes)
     facts = add(
         name,
         where,
         accept=lambda found: _accept(str(where), found, fingerprint),
-        wanted=Wanted(python, offline, runtimes or tuple(RUNTIMES)),
+        wanted=Wanted(python, offline, extras),
         folder=folder,
         identity=identity,
         progress=Progress(),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from edgeattn import __version__
 from edgeattn.bundle import Bundle
 from edgeattn.manifest import INSTALL
+from edgeattn.runtimes import RUNTIMES
 
 _TEXT = """# Build {name} on its device
 
@@ -41,7 +42,7 @@ def leave_unbuilt(bundle: Bundle) -> None:
         name=manifest.name,
         target=manifest.target.get("name"),
         count=len(manifest.candidates),
-        extras=",".join(runtimes),
+        extras=",".join(RUNTIMES[name].extra for name in runtimes),
         version=__version__,
         folder=bundle.path.name,
     )

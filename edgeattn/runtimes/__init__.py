@@ -7,5 +7,10 @@ from edgeattn.runtimes.base import Runtime
 
 RUNTIMES: Registry[Runtime] = Registry(
     "runtime",
-    {"onnxruntime": "edgeattn.runtimes.onnxruntime:RUNTIME", "openvino": "edgeattn.runtimes.openvino:RUNTIME"},
+    {
+        "onnxruntime": "edgeattn.runtimes.onnxruntime:RUNTIME",
+        "openvino": "edgeattn.runtimes.openvino:RUNTIME",
+        "tensorrt": "edgeattn.runtimes.tensorrt_family.runtime:TENSORRT_RUNTIME",
+        "tensorrt_rtx": "edgeattn.runtimes.tensorrt_family.runtime:RTX_RUNTIME",
+    },
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -28,6 +28,7 @@ class ShapeRange:
 
 # The ranges that an engine is built for, each with all inputs by name. Ascending; together they cover all inputs.
 ShapeRanges = Sequence[Mapping[str, ShapeRange]]
+Report = Callable[[int, int, str], None]  # how far a build is: done, total, of what
 
 
 class Session(Protocol):
@@ -62,7 +63,9 @@ class Runtime(Protocol):
     """A library that runs graphs. Its native code runs in a `worker` wherever its input is not our own."""
 
     name: str
+    extra: str  # of edgeattn, that installs it
     operators: frozenset[str]  # fused ones beyond standard ONNX that its graphs may hold, as "domain::Name"
+    caveat: str | None  # what its users have to know
     compiles: bool  # whether building takes minutes and its result is kept for this machine, graph and configuration
 
     def version(self) -> str | None:
@@ -81,13 +84,24 @@ class Runtime(Protocol):
         ...
 
     def build(
-        self, graph: Path, out: Path, *, method: str, configuration: Configuration = DEFAULT, shapes: ShapeRanges = ()
+        self,
+        graph: Path,
+        out: Path,
+        *,
+        method: str,
+        configuration: Configuration = DEFAULT,
+        shapes: ShapeRanges = (),
+        cache: Path | None = None,
+        report: Report | None = None,
     ) -> dict[str, Any]:
         """Write the engine of `graph` into the folder `out`: engine.json and whatever else it needs.
 
         graph: a file of the bundle, that lies directly in the folder which is `root` for `load`.
-        method: of its quantization. shapes: what a runtime that compiles builds for; empty: any.
-        Returns the content of engine.json. Raises DeviceError when the runtime is missing.
+        method: of its quantization.
+        For a runtime that compiles: shapes: what it builds for; empty: the sizes that the graph has. cache: a folder
+        of this machine that builds share. report: told how far it is.
+        Returns the content of engine.json. Raises DeviceError when the runtime is missing, BundleError for a graph
+        that it cannot build.
         """
         ...
 

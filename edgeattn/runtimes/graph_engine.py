@@ -12,35 +12,28 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
-from pydantic import Field, field_validator
+from pydantic import field_validator
 
 from edgeattn.devices.probe import probe_cpu, usable_threads
 from edgeattn.devices.profile import CpuFacts, Name
 from edgeattn.errors import BundleError, DeviceError
-from edgeattn.jsonfile import COPY_AGAIN, read_json
-from edgeattn.manifest import Bucket, Digest, EngineRef, GraphName, Manifest
-from edgeattn.runtimes.base import DEFAULT, Configuration, Session, ShapeRanges
+from edgeattn.jsonfile import COPY_AGAIN
+from edgeattn.manifest import Bucket, EngineRef, Manifest
+from edgeattn.runtimes.base import DEFAULT, Configuration, Report, Session, ShapeRanges
 from edgeattn.runtimes.buckets import BucketedSession, bucketed_axes
-from edgeattn.runtimes.graphs import check_graph, tensor_dims
-from edgeattn.store import sha256_file, write_json
-from edgeattn.validation import Part
+from edgeattn.runtimes.engine_file import EngineFile, check_engine, read_engine, write_engine
+from edgeattn.runtimes.graphs import tensor_dims
+from edgeattn.store import sha256_file
 from edgeattn.versions import UNKNOWN, installed_version
 
 LOG = logging.getLogger("edgeattn")
-ENGINE = "engine.json"
 
 
-class GraphEngine(Part):
-    """engine.json: the engine's graphs, and the runtime and processor that its settings were chosen for."""
+class GraphEngine(EngineFile):
+    """engine.json: the engine's graphs, and the processor that its settings were chosen for."""
 
-    schema_version: Literal[1] = Field(alias="schema")
-    runtime: Name
-    version: Annotated[str, Field(pattern=r"^[0-9][0-9A-Za-z.+]{0,63}$")]
-    graph: GraphName
-    graph_sha256: Digest
-    method: Name
     instruction_sets: tuple[Name, ...]
     buckets: tuple[Bucket, ...] = ()
 
@@ -61,8 +54,14 @@ class GraphRuntime(ABC, Generic[E]):
 
     name: ClassVar[str]  # also of its Python module, its package and the extra that installs it
     operators: ClassVar[frozenset[str]] = frozenset()
+    caveat: ClassVar[str | None] = None
     compiles: ClassVar[bool] = False
     settings: type[E]
+
+    @property
+    def extra(self) -> str:
+        """Of edgeattn, that installs it."""
+        return self.name
 
     @abstractmethod
     def configurations(self, cpu: CpuFacts | None) -> tuple[Configuration, ...]:
@@ -95,7 +94,15 @@ class GraphRuntime(ABC, Generic[E]):
         return version
 
     def build(
-        self, graph: Path, out: Path, *, method: str, configuration: Configuration = DEFAULT, shapes: ShapeRanges = ()
+        self,
+        graph: Path,
+        out: Path,
+        *,
+        method: str,
+        configuration: Configuration = DEFAULT,
+        shapes: ShapeRanges = (),
+        cache: Path | None = None,
+        report: Report | None = None,
     ) -> dict[str, Any]:
         """Write engine.json: the graph stays where it is."""
         facts = {
@@ -107,43 +114,25 @@ class GraphRuntime(ABC, Generic[E]):
             "method": method,
             "instruction_sets": _instruction_sets(),
         }
-        return self._write(out, self.settings.model_validate({**facts, **configuration.settings}))
+        return write_engine(out, self.settings.model_validate({**facts, **configuration.settings}))
 
     def add_buckets(self, engine: Path, graphs: Mapping[int, str]) -> None:
         """Let a built engine use graphs with fixed lengths: length -> file in the bundle's root."""
         buckets = tuple(Bucket(length=length, graph=graph) for length, graph in sorted(graphs.items()))
-        self._write(engine, self._read(engine).model_copy(update={"buckets": buckets}))
+        write_engine(engine, read_engine(engine, self.settings).model_copy(update={"buckets": buckets}))
 
     def check(self, root: Path, engine: EngineRef, manifest: Manifest) -> None:
         """Raise BundleError unless engine.json, its graphs and the manifest agree, and no graph can do harm."""
-        settings = self._read(root / engine.path)
-        file, files = root / engine.path / ENGINE, manifest.files
-        for key, value, expected in (
-            ("graph", settings.graph, engine.graph),
-            ("method", settings.method, engine.method),
-            ("graph_sha256", settings.graph_sha256, files[engine.graph].sha256),
-        ):
-            if value != expected:
-                raise BundleError(f"{key}: {value}; bundle.json says {expected}", where=str(file), fix=COPY_AGAIN)
+        settings = read_engine(root / engine.path, self.settings)
         graphs = {settings.graph: None, **{bucket.graph: bucket.length for bucket in settings.buckets}}
-        for graph, length in graphs.items():
-            if graph not in files:
-                raise BundleError(f"{graph} is not listed in bundle.json", where=str(file), fix=COPY_AGAIN)
-            check_graph(
-                root / graph,
-                files,
-                domains={operator.partition("::")[0] for operator in self.operators},
-                inputs=manifest.inputs,
-                outputs=manifest.outputs,
-                sizes={manifest.length_axis: length} if manifest.length_axis and length else {},
-            )
+        check_engine(root, engine, settings, manifest, graphs, self.operators)
 
     def load(self, root: Path, engine: Path, threads: int | None = None) -> Session:
         """The session of an engine, on the usable cores unless `threads` are given.
 
         An engine that was tuned elsewhere runs with default settings, and a warning says so.
         """
-        settings = self._read(engine)
+        settings = read_engine(engine, self.settings)
         version = self.require()
         tuned_here = (settings.version, settings.instruction_sets) == (version, _instruction_sets())
         if not tuned_here:
@@ -170,15 +159,6 @@ class GraphRuntime(ABC, Generic[E]):
         fixed = {bucket.length: opened(bucket.graph) for bucket in settings.buckets}
         graphs = (root / settings.graph, root / settings.buckets[0].graph)
         return BucketedSession(session, fixed, bucketed_axes(*map(tensor_dims, graphs)))
-
-    def _read(self, folder: Path) -> E:
-        return read_json(folder / ENGINE, self.settings, newest=1)
-
-    def _write(self, folder: Path, engine: E) -> dict[str, Any]:
-        document: dict[str, Any] = engine.model_dump(mode="json", by_alias=True)
-        folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / ENGINE, document)
-        return document
 
 
 def refused(runtime: str, version: str, graph: Path, reason: str) -> BundleError:

@@ -248,7 +248,7 @@ def base_without_runtimes(folder: Path) -> Path:
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
     (site,) = folder.glob("lib/python3.*/site-packages")
     for entry in Path(pytest.__file__).parents[1].iterdir():
-        if not entry.name.startswith(("onnxruntime", "openvino", "edgeattn", "_editable", "__pycache__")):
+        if not entry.name.startswith(("onnxruntime", "openvino", "tensorrt", "edgeattn", "_editable", "__pycache__")):
             (site / entry.name).symlink_to(entry)
     return folder / "bin/python"
 

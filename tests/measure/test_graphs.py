@@ -110,4 +110,4 @@ def test_an_unknown_runtime(folder):
     change(folder, forms=[{**forms[0], "runtimes": ["openvina"]}])
     with pytest.raises(BundleError, match="needs the unknown runtime 'openvina'") as caught:
         Graphs.open(folder)
-    assert caught.value.fix == "did you mean 'openvino'? known: onnxruntime, openvino"
+    assert caught.value.fix == "did you mean 'openvino'? known: onnxruntime, openvino, tensorrt, tensorrt_rtx"

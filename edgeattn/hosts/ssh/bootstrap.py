@@ -27,6 +27,7 @@ def main() -> None:
         "python": list(sys.version_info[:3]),
         "has_venv": has("venv") and (has("ensurepip") or has("pip")),
         "has_pip": has("pip"),
+        "has_tensorrt": has("tensorrt"),
         # Packages of a virtual environment, which venv's --system-site-packages would leave out.
         "packages": sysconfig.get_path("purelib") if sys.prefix != sys.base_prefix else None,
         "machine": platform.machine(),

@@ -21,6 +21,7 @@ from edgeattn.hosts.ssh.connection import Connection, last_line, remote_failure
 from edgeattn.hosts.ssh.transfer import send
 from edgeattn.hosts.ssh.wheel import Wheel, own_wheel
 from edgeattn.progress import Progress
+from edgeattn.runtimes import RUNTIMES
 from edgeattn.scratch import scratch
 from edgeattn.store import sha256_file
 from edgeattn.validation import Part
@@ -42,6 +43,7 @@ class DeviceFacts(Part):
     python: tuple[int, int, int]
     has_venv: bool
     has_pip: bool
+    has_tensorrt: bool
     packages: str | None
     machine: Annotated[str, Field(pattern=r"^[a-z0-9_]{1,20}$")]
     glibc: str
@@ -54,7 +56,8 @@ class DeviceFacts(Part):
 class Wanted:
     """How the device half is to be installed.
 
-    python: the interpreter on the device. offline: the device has no package index. runtimes: extras of edgeattn.
+    python: the interpreter on the device. offline: the device has no package index. runtimes: extras of edgeattn;
+    empty: those that run on any processor, and TensorRT's where its module is there, as JetPack brings it.
     """
 
     python: str
@@ -85,6 +88,7 @@ def install(connection: Connection, wanted: Wanted, progress: Progress) -> tuple
     """
     wheel = own_wheel()
     facts = look(connection, wanted.python)
+    extras = wanted.runtimes or tuple(_default_extras(facts))
     before = installed(connection)
     connection.require(connection.run(["rm", "-rf", RECORD, "wheels"]), "an old installation cannot be removed")
     connection.require(connection.run(["mkdir", "-p", "wheels"]), "a folder cannot be made")
@@ -95,15 +99,22 @@ def install(connection: Connection, wanted: Wanted, progress: Progress) -> tuple
         pip = _Pip(connection, progress, f"wheels/{wheel.name}", offline=wanted.offline)
         _send_wheel(connection, folder / wheel.name)
         if wanted.offline:
-            runtimes = _send_dependencies(connection, folder, wheel, facts, wanted.runtimes, progress)
+            runtimes = _send_dependencies(connection, folder, wheel, facts, extras, progress)
         else:
-            runtimes = wanted.runtimes
+            runtimes = extras
         pip.install(options=["--force-reinstall", "--no-deps"])  # another build may have the same version
         got = pip.with_runtimes(runtimes)
     record = Record(wheel=wheel.digest, python=facts.python).model_dump_json().encode()
     write = ["sh", "-c", f"cat > {RECORD}.tmp && mv {RECORD}.tmp {RECORD} && rm -rf wheels"]
     connection.require(connection.run(write, feed=record), "the installation cannot be recorded")
     return got
+
+
+def _default_extras(facts: DeviceFacts) -> Iterator[str]:
+    for name in RUNTIMES:
+        runtime = RUNTIMES[name]
+        if not runtime.compiles or (name == "tensorrt" and facts.has_tensorrt):
+            yield runtime.extra
 
 
 def look(connection: Connection, python: str) -> DeviceFacts:

@@ -1,5 +1,5 @@
 """TensorRT and TensorRT for RTX, both driven through NVIDIA's Polygraphy.
 
-`library` is the one or the other, `parse` reads a graph, `plan` builds it in a worker, `try_build` builds it without a
-GPU to show that it can be built.
+`library` is the one or the other. `runtime` is what the rest of edgeattn uses: it has engines built in a worker
+(`building`, `plan`, `parse`) and loads them (`session`). `try_build` builds a graph without a GPU, to show that it can.
 """

@@ -11,9 +11,10 @@ from typing import Any
 
 from edgeattn.errors import DeviceError
 from edgeattn.runtimes.base import ShapeRanges
+from edgeattn.runtimes.tensorrt_family.engine import ranges_as_json, ranges_of_json
 from edgeattn.runtimes.tensorrt_family.library import RTX
 from edgeattn.runtimes.tensorrt_family.parse import Refused
-from edgeattn.runtimes.tensorrt_family.plan import build_plan, shapes_as_json, shapes_of_json
+from edgeattn.runtimes.tensorrt_family.plan import Order, build_plan
 from edgeattn.worker import call
 
 # Compute capabilities that TensorRT for RTX 1.7 builds for; and for others, the one that is most like them: Orin's GPU
@@ -49,7 +50,7 @@ def try_build(graph: Path, *, sm: str, shapes: ShapeRanges, timeout_s: float = T
     names the node), ResourceError when time or memory runs out.
     """
     built_for = stand_in(sm)
-    argument = {"graph": str(graph), "sm": built_for, "shapes": shapes_as_json(shapes)}
+    argument = {"graph": str(graph), "sm": built_for, "shapes": ranges_as_json(shapes)}
     found = call(
         "edgeattn.runtimes.tensorrt_family.try_build:tried", argument,
         stage=f"TensorRT for RTX, {graph.name}", timeout_s=timeout_s,
@@ -61,13 +62,13 @@ def tried(argument: dict[str, Any]) -> dict[str, Any]:
     """The worker's side of `try_build`."""
     version = RTX.require()
     try:
-        shapes = shapes_of_json(argument["shapes"])
-        plan = build_plan(RTX, Path(argument["graph"]), sm=argument["sm"], shapes=shapes)
+        order = Order(ranges_of_json(argument["shapes"]), sm=argument["sm"])
+        plan = build_plan(RTX, Path(argument["graph"]), order)
     except Refused as refused:
         facts: dict[str, Any] = {"seconds": None, "engine_bytes": None, "layers": None}
         problems = [problem.facts() for problem in refused.problems]
     else:
         size = memoryview(plan.content).nbytes
-        facts = {"seconds": round(plan.seconds, 3), "engine_bytes": size, "layers": plan.layers}
+        facts = {"seconds": round(plan.seconds, 3), "engine_bytes": size, "layers": len(plan.layers)}
         problems = []
     return {"passed": not problems, "problems": problems, "tensorrt_rtx": version, **facts}
