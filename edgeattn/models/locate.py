@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from edgeattn.errors import DeviceError, ModelError
-from edgeattn.models.files import FILES, INDEX, WEIGHTS, shards_of
+from edgeattn.models.files import CONFIG, FILES, INDEX, WEIGHTS, shards_of
 from edgeattn.recipe import inside
 from edgeattn.recipe.schema import PretrainedModel
 
@@ -33,6 +33,13 @@ def locate(spec: PretrainedModel, root: Path) -> Path:
             _download(name, spec.revision, shards_of(folder / INDEX))
         return folder
     return inside(root, spec.source)
+
+
+def located_config(spec: PretrainedModel, root: Path) -> Path:
+    """As `locate`, but of a model on the hub only the config is downloaded."""
+    if not spec.source.startswith("hub:"):
+        return locate(spec, root)
+    return cached(spec, root) or _download(spec.source.removeprefix("hub:"), spec.revision, [CONFIG])
 
 
 def cached(spec: PretrainedModel, root: Path) -> Path | None:

@@ -1,0 +1,45 @@
+"""The roofline: a kernel takes as long as its operations or its bytes, whichever is longer.
+
+Williams, Waterman and Patterson, "Roofline", CACM 52(4), 2009. A GPU starts a kernel while the one before it runs, so
+that its start is a third roof. On a CPU, where a core waits for its loads and for the call, all three add up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from edgeattn.estimate.fuse import Kernel
+from edgeattn.estimate.rates import Rates
+
+
+@dataclass(frozen=True)
+class Time:
+    """Seconds of a graph. ops_s, bytes_s: of its operations and of its bytes, each as if there were nothing else.
+
+    start_s: of starting its kernels.
+    """
+
+    seconds: float
+    ops_s: float
+    bytes_s: float
+    start_s: float
+
+
+def computable(kernels: Iterable[Kernel], rates: Rates) -> bool:
+    """Whether the machine has a rate for all that the kernels do."""
+    return all(key in rates.ops_per_s for kernel in kernels for key, ops in kernel.ops.items() if ops)
+
+
+def time(kernels: Iterable[Kernel], rates: Rates, *, extra_starts: int = 0) -> Time:
+    """The time of the kernels one after another. extra_starts: nodes that take no longer than their start."""
+    whole = ops_s = bytes_s = 0.0
+    started = extra_starts
+    for kernel in kernels:
+        working = sum(ops / rates.ops_per_s[key] for key, ops in kernel.ops.items() if ops)
+        moving = kernel.bytes / rates.bytes_per_s(max(kernel.bytes, 1))
+        roofs = (working, moving, rates.kernel_s)
+        whole += max(roofs) if rates.overlaps else sum(roofs)
+        ops_s, bytes_s, started = ops_s + working, bytes_s + moving, started + 1
+    whole += extra_starts * rates.kernel_s
+    return Time(whole, ops_s, bytes_s, started * rates.kernel_s)
