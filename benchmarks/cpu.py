@@ -22,11 +22,15 @@ from edgeattn.bench.compare import Timing, fastest, quick_compare
 from edgeattn.bench.inputs import bench_feeds
 from edgeattn.bench.leg import Engine
 from edgeattn.bench.statistics import ratio
+from edgeattn.build.engines import Engines
 from edgeattn.build.scoring import Scores
 from edgeattn.build.trials import Trial, trials_of
 from edgeattn.bundle import Bundle
+from edgeattn.devices import fingerprint
+from edgeattn.progress import Progress
 from edgeattn.recipe import load_recipe, to_document
 from edgeattn.recognition import target_here
+from edgeattn.store import Store
 
 SESSIONS = 6  # of fresh processes each: the unit of replication of a ratio, for an interval of 96.9 %
 METHODS = ["fp32", "int8-dynamic", "int8"]
@@ -231,8 +235,9 @@ def _engines(bundle: Bundle, folder: Path) -> tuple[dict[str, Trial], dict[str, 
     target = target_here(bundle)
     found = trials_of(bundle.path, bundle.manifest.candidates, [each.name for each in target.runtimes], target.cpu)
     trials = {trial.name: trial for trial in found}
+    maker = Engines(bundle, fingerprint(), Store(folder / "store"), Progress())
     engines = {
-        name: trial.build(bundle.path / trial.candidate.folder, folder / str(number))
+        name: maker.make(trial, bundle.path / trial.candidate.folder, folder / str(number))
         for number, (name, trial) in enumerate(trials.items())
     }
     return trials, engines

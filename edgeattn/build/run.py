@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeattn.build.choice import Row, because, choose
+from edgeattn.build.engines import Engines
 from edgeattn.build.scoring import Scores
 from edgeattn.build.timing import Timings, time_trials
 from edgeattn.build.trials import Trial, trials_of
@@ -45,8 +46,9 @@ def build(bundle: Bundle, *, store: Store, progress: Progress, keep_candidates: 
         progress.line(f"{problem}: its engines are not tried")
     machine, facts = fingerprint(), machine_facts()  # before this job loads it
     trials = list(trials_of(bundle.path, manifest.candidates, [each.name for each in target.runtimes], target.cpu))
-    timings = time_trials(bundle, trials, machine, store, progress)
-    scores = _Scored(bundle, machine, store)
+    engines = Engines(bundle, machine, store, progress)
+    timings = time_trials(bundle, trials, engines, machine, store, progress)
+    scores = _Scored(bundle, engines, machine, store)
     rows: dict[Side, list[Row]] = {
         side: [
             Row(trial, dict(timings.latency_ms[trial.name]))
@@ -81,7 +83,7 @@ def build(bundle: Bundle, *, store: Store, progress: Progress, keep_candidates: 
     }
 
     def fill(folder: Path) -> Manifest:
-        return _fill(folder, bundle, {side: row.trial for side, row in chosen.items()}, keep_candidates)
+        return _fill(folder, bundle, engines, {side: row.trial for side, row in chosen.items()}, keep_candidates)
 
     built = rebuild(bundle, fill)
     bundle.manifest = built.manifest
@@ -92,9 +94,9 @@ def build(bundle: Bundle, *, store: Store, progress: Progress, keep_candidates: 
 class _Scored:
     """Scores of trials, kept in the store for each machine."""
 
-    def __init__(self, bundle: Bundle, machine: dict[str, Any], store: Store) -> None:
+    def __init__(self, bundle: Bundle, engines: Engines, machine: dict[str, Any], store: Store) -> None:
         self.floor = Scores(bundle)
-        self._bundle, self._machine, self._store = bundle, machine, store
+        self._bundle, self._engines, self._machine, self._store = bundle, engines, machine, store
 
     def of(self, trial: Trial) -> dict[str, float | None]:
         reads = {
@@ -108,7 +110,7 @@ class _Scored:
 
         def score(_out: Path, work: Path) -> dict[str, Any]:
             with scratch("score") as engine:
-                built = trial.build(self._bundle.path / trial.candidate.folder, engine / "engine")
+                built = self._engines.make(trial, self._bundle.path / trial.candidate.folder, engine / "engine")
                 return self.floor.of(built, trial.name)
 
         return self._store.run("score", 1, reads=reads, build=score).meta
@@ -154,7 +156,7 @@ def _state(row: Row | None, chosen: dict[Side, Row]) -> str:
     return "below the floor" if row.right is False else "not faster"
 
 
-def _fill(folder: Path, bundle: Bundle, chosen: dict[Side, Trial], keep_candidates: bool) -> Manifest:
+def _fill(folder: Path, bundle: Bundle, engines: Engines, chosen: dict[Side, Trial], keep_candidates: bool) -> Manifest:
     """The built bundle in the empty folder: the files of the old one are linked, the engines made."""
     manifest = bundle.manifest
     made = {file.name for trial in chosen.values() for file in (bundle.path / trial.candidate.folder).iterdir()}
@@ -162,15 +164,15 @@ def _fill(folder: Path, bundle: Bundle, chosen: dict[Side, Trial], keep_candidat
     for name in manifest.files:
         if name.partition("/")[0] not in dropped and name not in {*REPORTS, *made}:
             link(bundle.path / name, folder / name)
-    engines = {}
+    references = {}
     for side, trial in chosen.items():
         for file in (bundle.path / trial.candidate.folder).iterdir():
             link(file, folder / file.name)
         path = f"engine/{side}"
-        trial.build(folder, folder / path)
-        engines[side] = EngineRef(
+        engines.make(trial, folder, folder / path)
+        references[side] = EngineRef(
             runtime=trial.runtime, path=path, graph=GRAPHS[side],
             method=trial.candidate.method, least_cosine=trial.least_cosine,
         )  # fmt: skip
     kept = manifest.candidates if keep_candidates else ()
-    return manifest.model_copy(update={"engines": engines, "candidates": kept})
+    return manifest.model_copy(update={"engines": references, "candidates": kept})

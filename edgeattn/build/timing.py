@@ -10,9 +10,10 @@ from typing import Any
 from edgeattn.bench.compare import fastest
 from edgeattn.bench.inputs import bench_feeds
 from edgeattn.bench.leg import Engine
+from edgeattn.build.engines import Engines
 from edgeattn.build.trials import Trial
 from edgeattn.bundle import Bundle
-from edgeattn.errors import EdgeattnError
+from edgeattn.errors import EdgeattnError, ResourceError
 from edgeattn.progress import Progress
 from edgeattn.scratch import scratch
 from edgeattn.store import Store
@@ -31,7 +32,12 @@ class Timings:
 
 
 def time_trials(
-    bundle: Bundle, trials: Sequence[Trial], machine: Mapping[str, Any], store: Store, progress: Progress
+    bundle: Bundle,
+    trials: Sequence[Trial],
+    engines: Engines,
+    machine: Mapping[str, Any],
+    store: Store,
+    progress: Progress,
 ) -> Timings:
     """The latencies of all trials, from the store where this machine has timed the same ones before.
 
@@ -50,7 +56,7 @@ def time_trials(
     }
 
     def measure(_out: Path, _work: Path) -> dict[str, Any]:
-        return _measure(bundle, trials, progress)
+        return _measure(bundle, trials, engines, progress)
 
     found = store.run("timings", 1, reads=reads, build=measure).meta
     return Timings(
@@ -63,7 +69,7 @@ def time_trials(
     )
 
 
-def _measure(bundle: Bundle, trials: Sequence[Trial], progress: Progress) -> dict[str, Any]:
+def _measure(bundle: Bundle, trials: Sequence[Trial], engines: Engines, progress: Progress) -> dict[str, Any]:
     spec, evaluation = bundle.manifest.bench, bundle.arrays("eval")
     feeds = {
         length: bench_feeds(bundle.manifest, evaluation, length=length, batch_size=spec.batch_size, count=FEEDS)
@@ -71,18 +77,19 @@ def _measure(bundle: Bundle, trials: Sequence[Trial], progress: Progress) -> dic
     }
     failed: dict[str, str] = {}
     with scratch("build") as folder:
-        engines: dict[str, Engine] = {}
+        made: dict[str, Engine] = {}
         for number, trial in enumerate(trials):
             progress.update(number, len(trials), building=trial.name)
             try:
                 root = bundle.path / trial.candidate.folder
-                engines[trial.name] = trial.build(root, folder / str(number))
+                made[trial.name] = engines.make(trial, root, folder / str(number))
             except EdgeattnError as error:
-                failed[trial.name] = error.fact
+                remedy = f"; {error.fix}" if isinstance(error, ResourceError) and error.fix else ""
+                failed[trial.name] = error.fact + remedy
                 if len(failed) == len(trials):
                     raise
         sides = {trial.name: trial.candidate.side for trial in trials}
-        timed = fastest(engines, {name: sides[name] for name in engines}, feeds, progress=progress)
+        timed = fastest(made, {name: sides[name] for name in made}, feeds, progress=progress)
     return {
         "latency_ms": {
             name: {"whole" if length is None else str(length): ms for length, ms in timing.latency_ms.items()}

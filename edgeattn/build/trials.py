@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeattn.bench.leg import Engine
 from edgeattn.bundle import Bundle, Candidate
 from edgeattn.devices import CpuFacts
 from edgeattn.runtimes import RUNTIMES
@@ -42,17 +41,6 @@ class Trial:
         """Of the candidate's files in the bundle: graph, weights and buckets."""
         inside = f"{self.candidate.folder}/"
         return [entry.sha256 for name, entry in bundle.manifest.files.items() if name.startswith(inside)]
-
-    def build(self, root: Path, out: Path) -> Engine:
-        """Build the engine in the folder `out`. root: holds the candidate's graph, its weights and buckets.
-
-        Raises the errors of the runtime's `build`.
-        """
-        runtime, candidate = RUNTIMES[self.runtime], self.candidate
-        runtime.build(root / candidate.graph, out, method=candidate.method, configuration=self.configuration)
-        if candidate.buckets:
-            runtime.add_buckets(out, {bucket.length: bucket.graph for bucket in candidate.buckets})
-        return Engine(root, out, self.runtime)
 
 
 def trials_of(

@@ -22,11 +22,12 @@ from edgeattn.bench.leg import Engine
 from edgeattn.bench.statistics import ratio
 from edgeattn.devices import machine_facts, machine_here, usable_memory_bytes, usable_threads
 from edgeattn.errors import EdgeattnError
-from edgeattn.interface import BATCH
+from edgeattn.interface import BATCH, TensorSpec
 from edgeattn.measure.graphs import DENSE, GRAPH, LISTING, MASK, Form, Graphs, Listing, tensors
 from edgeattn.progress import Progress, duration
 from edgeattn.recognition import installed_here, require_device, usable_runtimes
 from edgeattn.runtimes import RUNTIMES
+from edgeattn.runtimes.base import ShapeRange, ShapeRanges
 from edgeattn.scratch import scratch
 
 SCHEMA_VERSION = 2
@@ -70,7 +71,11 @@ def measure(graphs: Graphs, progress: Progress | None = None) -> dict[str, Any]:
     }
     threads = listing.threads or usable_threads()
     with scratch("measure") as folder:
-        session = _Session(graphs, list(_entries(graphs, runtimes, threads, folder)), progress or Progress(), threads)
+        left_out: dict[str, EdgeattnError] = {}
+        entries = list(_entries(graphs, runtimes, threads, folder, left_out))
+        if left_out and not entries:
+            raise next(iter(left_out.values()))
+        session = _Session(graphs, entries, progress or Progress(), threads)
         cells = list(session.cells())
     return {
         "schema": SCHEMA_VERSION,
@@ -95,17 +100,45 @@ def measure(graphs: Graphs, progress: Progress | None = None) -> dict[str, Any]:
             for projections in (False, True)
             for name in listing.options
         ],
-        "notes": [*listing.notes, *session.notes],
+        "notes": [
+            *listing.notes,
+            *(f"{label}: left out, {error.fact}" for label, error in left_out.items()),
+            *session.notes,
+        ],
     }
 
 
-def _entries(graphs: Graphs, runtimes: Mapping[str, str], threads: int, folder: Path) -> Iterator[_Entry]:
-    """Each form in each runtime that can run it; the engines, which are settings only, are written into `folder`."""
+def _entries(
+    graphs: Graphs, runtimes: Mapping[str, str], threads: int, folder: Path, failed: dict[str, EdgeattnError]
+) -> Iterator[_Entry]:
+    """Each form in each runtime that can run it; the engines are written into `folder`.
+
+    failed: gets why an engine cannot be built, by its label.
+    """
     for form in graphs.listing.forms:
+        shapes = _shapes(graphs.listing, form)
         for runtime in (name for name in form.runtimes if name in runtimes):
             root, out = graphs.path / form.folder, folder / f"{form.folder}-{runtime}"
-            RUNTIMES[runtime].build(root / GRAPH, out, method="fp32")
-            yield _Entry(form, runtime, Engine(root, out, runtime, threads))
+            entry = _Entry(form, runtime, Engine(root, out, runtime, threads))
+            try:
+                RUNTIMES[runtime].build(root / GRAPH, out, method="fp32", shapes=shapes, cache=folder)
+            except EdgeattnError as error:
+                failed[entry.label] = error
+            else:
+                yield entry
+
+
+def _shapes(listing: Listing, form: Form) -> ShapeRanges:
+    """What a form's engine is built for: the lengths that are measured, each with a range of its own."""
+    given = tensors(listing, projections=form.projections)
+    return [
+        {tensor.name: ShapeRange(*[_shape(listing, tensor, length)] * 3) for tensor in given}
+        for length in ((form.length,) if form.length else listing.lengths)
+    ]
+
+
+def _shape(listing: Listing, tensor: TensorSpec, length: int) -> tuple[int, ...]:
+    return tuple(dim if isinstance(dim, int) else listing.batch_size if dim == BATCH else length for dim in tensor.dims)
 
 
 def _crossing(cells: Sequence[Mapping[str, Any]], variant: str, projections: bool) -> Crossing:
@@ -254,7 +287,7 @@ def _feeds(listing: Listing, length: int, projections: bool) -> Arrays:
     random = np.random.default_rng(length)
     feeds: Arrays = {}
     for tensor in tensors(listing, projections=projections):
-        shape = [dim if isinstance(dim, int) else listing.batch_size if dim == BATCH else length for dim in tensor.dims]
+        shape = _shape(listing, tensor, length)
         feeds[tensor.name] = (
             np.ones(shape, dtype=bool) if tensor.name == MASK else random.standard_normal(shape, dtype=np.float32)
         )
