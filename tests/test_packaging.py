@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import sysconfig
 import zipfile
 from email.message import Message
 from email.parser import Parser
@@ -50,6 +51,7 @@ def test_it_holds_the_package_whole_and_nothing_else(wheel: Path) -> None:
     expected = {f"edgeattn/{path.relative_to(package).as_posix()}" for path in files}
     for kind in ("recipes", "devices"):
         expected |= {f"edgeattn/_{kind}/{path.name}" for path in (ROOT / kind).iterdir()}
+    expected.add("optimum/commands/register/edgeattn.py")
     assert {name for name in _names(wheel) if not name.startswith(_dist_info(wheel))} == expected
 
 
@@ -99,3 +101,60 @@ def test_commands_find_their_files_in_the_wheel(wheel: Path, tmp_path: Path) -> 
         assert done.returncode == 0, done.stderr
         assert expected in done.stdout
         assert done.stdout.splitlines()[-1].startswith(str(tmp_path / "site")), "not the wheel's edgeattn"
+
+
+# optimum-cli as it runs where edgeattn is installed: without this environment's own .pth file, which would name this
+# or another checkout a second time. blocked: packages that are then not installed.
+OPTIMUM_CLI = """
+import sys
+from importlib.machinery import PathFinder
+
+class Without(PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        return None if name.split(".")[0] in {blocked!r} else PathFinder.find_spec(name, path, target)
+
+sys.meta_path[:] = [Without if finder is PathFinder else finder for finder in sys.meta_path]
+from optimum.commands.optimum_cli import main
+main()
+"""
+
+
+def optimum_cli(
+    root: Path, folder: Path, *arguments: str, blocked: tuple[str, ...] = ()
+) -> subprocess.CompletedProcess[str]:
+    """root: where edgeattn is installed, a checkout or an unpacked wheel. folder: where it is typed."""
+    packages = sysconfig.get_paths()["purelib"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(root), packages))}
+    return subprocess.run(
+        [sys.executable, "-S", "-c", OPTIMUM_CLI.format(blocked=blocked), *arguments],
+        cwd=folder, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module", params=["wheel", "checkout"])
+def installed(request: pytest.FixtureRequest, wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if request.param == "checkout":
+        return ROOT
+    site = tmp_path_factory.mktemp("site")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(site)
+    return site
+
+
+def test_optimum_cli_has_the_command(installed: Path, tmp_path: Path) -> None:
+    done = optimum_cli(installed, tmp_path, "export", "edgeattn", "--recipe", "digits-vti", "--target", "cpu", "out")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert re.search(r"^error: .*digits-vti.*\n  fix: did you mean 'digits-vit'", done.stderr, re.MULTILINE)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_optimum_cli_works_without_the_host_half(installed: Path, tmp_path: Path) -> None:
+    """Its other commands do, and this one says what is missing."""
+    missing = ("torch", "transformers", "onnx", "pydantic", "yaml")
+    done = optimum_cli(installed, tmp_path, "export", "--help", blocked=(*missing, "click", "numpy"))
+    assert done.returncode == 0, done.stderr
+    assert "edgeattn" in done.stdout
+    done = optimum_cli(installed, tmp_path, "export", "edgeattn", "--recipe", "digits-vit", "out", blocked=missing)
+    assert done.returncode == 4, done.stderr
+    assert "is not installed\n  fix: " in done.stderr

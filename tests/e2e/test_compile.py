@@ -14,6 +14,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import sysconfig
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -190,6 +191,20 @@ def test_a_second_compile_takes_every_stage_from_the_store(compiled, tmp_path):
     manifest = Bundle.open(tmp_path / "again").manifest
     assert document["manifest"] == manifest.model_dump(mode="json")
     assert manifest.provenance == Bundle.open(compiled.bundle).manifest.provenance
+
+
+def test_optimum_cli_makes_the_same_bundle(compiled, tmp_path):
+    root, packages = Path(__file__).parents[2], sysconfig.get_paths()["purelib"]
+    # Without this environment's own .pth file, which may name another checkout, whose command would come on top.
+    program, out = "from optimum.commands.optimum_cli import main; main()", tmp_path / "bundle"
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", program, "export", "edgeattn", "--recipe", "small.yaml", str(out)],
+        cwd=compiled.folder, capture_output=True, text=True, check=False,
+        env={**environment(compiled.folder / "cache"), "PYTHONPATH": os.pathsep.join((str(root), packages))},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert outcomes(done.stderr) == dict.fromkeys(STAGES, "from the store")
+    assert Bundle.open(out).manifest.provenance == Bundle.open(compiled.bundle).manifest.provenance
 
 
 def test_an_impossible_floor_ends_with_1_and_no_bundle(compiled, tmp_path):
