@@ -30,7 +30,8 @@ def build(bundle: Bundle, *, store: Store, progress: Progress, keep_candidates: 
 
     {schema, created_utc, machine, runtimes: {name: version}, runtimes_left_out: {name: why}, lengths, batch_size,
      metric, floor, prefer, candidates: [{name, side, form, method, runtime, configuration, latency_ms: {tokens: ms},
-     bytes, cosine, metrics, within_floor, state, why}], efficient, dense: {chosen, because}}
+     bytes, cosine, metrics, within_floor, state, why}], quantized: {candidate: facts of its method}, efficient,
+     dense: {chosen, because}}
 
     store: keeps what this machine has measured, so that another floor measures nothing again.
     keep_candidates: keep the graphs that were not chosen, to build again elsewhere.
@@ -76,6 +77,7 @@ def build(bundle: Bundle, *, store: Store, progress: Progress, keep_candidates: 
         "floor": scores.floor.floor,
         "prefer": manifest.prefer,
         "candidates": _table(trials, timings, rows, chosen),
+        "quantized": {candidate.name: candidate.facts for candidate in manifest.candidates if candidate.facts},
         **{
             str(side): {"chosen": row.trial.name, "because": because(row, rows[side], manifest.prefer, scores.floor)}
             for side, row in chosen.items()

@@ -32,8 +32,14 @@ def to_float16(model: ir.Model, in_fp32: Collection[str]) -> ir.Model:
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
     _separate_constants(model, in_fp32)
+    proto = ir.to_proto(ir.external_data.load_to_model(model))
+    # The converter would take those of constants for computed values, and cast constants that nodes in fp32 read.
+    constants = {constant.name for constant in proto.graph.initializer}
+    computed = [value for value in proto.graph.value_info if value.name not in constants]
+    del proto.graph.value_info[:]
+    proto.graph.value_info.extend(computed)
     proto = convert_float_to_float16(
-        ir.to_proto(ir.external_data.load_to_model(model)),
+        proto,
         keep_io_types=True,
         disable_shape_infer=True,  # done, and of graphs above 2 GiB it cannot be done
         node_block_list=list(in_fp32),

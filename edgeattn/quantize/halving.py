@@ -14,7 +14,7 @@ from edgeattn.errors import DataError, ToolError
 from edgeattn.quantize.float16 import load, to_float16
 from edgeattn.quantize.precision import OVERFLOW, PRODUCTS, kept_in_fp32
 from edgeattn.quantize.ranges import largest
-from edgeattn.quantize.rounding import rounded
+from edgeattn.quantize.rounding import ROUNDED, rounded
 from edgeattn.quantize.session import cosine, outputs, session
 
 _CHECKED = 4  # of the samples
@@ -57,11 +57,14 @@ def halve(graph: Path, out: Path, samples: Sequence[Arrays], *, headroom: float,
     return {
         "in_fp32": dict(Counter(kept.values())),
         "overflow": overflowing,
-        "cosine": round(found, 6),
-        "samples": len(samples),
+        "fp16_cosine": round(found, 6),
+        "fp16_samples": len(samples),
     }
 
 
-def _first_infinite(model: ir.Model, out: Path, samples: Sequence[Arrays]) -> str:
-    found = largest(model, out.parent, samples)
-    return next((name for name, value in found.items() if not value < float("inf")), "an output")
+def _first_infinite(emulated: ir.Model, out: Path, samples: Sequence[Arrays]) -> str:
+    """The node of the graph at `out` whose value is the first that is not finite."""
+    found = largest(emulated, out.parent, samples)
+    value = next((name.split(ROUNDED)[0] for name, most in found.items() if not most < float("inf")), None)
+    names = (str(node.name) for node in ir.load(out).graph for each in node.outputs if each.name == value)
+    return next(names, "an output")

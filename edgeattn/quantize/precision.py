@@ -47,7 +47,7 @@ def kept_in_fp32(model: ir.Model, ranges: Mapping[str, float], headroom: float) 
     kept = {node: why for node in model.graph if (why := _by_kind(node)) is not None}
     kept |= dict.fromkeys(_normalizers(model), DIVISION) | kept
     kept |= dict.fromkeys(_quantized(model), PAIR) | kept
-    kept |= dict.fromkeys(_masks(model, LARGEST / headroom), MASK) | kept
+    kept |= dict.fromkeys(_masks(model), MASK) | kept
     kept |= dict.fromkeys(_overflowing(model, ranges, LARGEST / headroom), OVERFLOW) | kept
     while found := [node for node in model.graph if node not in kept and _between(node, kept)]:
         kept |= dict.fromkeys(found, NEIGHBOURS)
@@ -168,32 +168,34 @@ def _pair(dequantize: ir.Node) -> Iterator[ir.Node]:
             yield from (node for node, _ in reader.outputs[0].uses() if node.op_type == "Add" and _has_constant(node))
 
 
-def _masks(model: ir.Model, limit: float) -> Iterator[ir.Node]:
-    """The nodes that compute or read a value that a constant beyond the limit has made: samples without padding do not
-    show what a mask adds to it."""
-    made = {
-        value for value in model.graph.initializers.values()
-        if value.dtype is FLOAT and value.const_value is not None and not _fits(value.const_value.numpy(), limit)
-    }  # fmt: skip
+def _masks(model: ir.Model) -> Iterator[ir.Node]:
+    """The nodes that compute or read a value that a constant beyond fp16 has made: samples without padding do not show
+    what a mask adds to it."""
+    made = {value for value in model.graph.initializers.values() if not _fits(value)}
     for node in model.graph:
-        if made.intersection(node.inputs) and any(value.dtype is FLOAT for value in node.outputs):
+        if node.op_type in PRODUCTS or not any(value.dtype is FLOAT for value in node.outputs):
+            continue
+        if made.intersection(node.inputs):
             yield node
             if node.op_type not in _BOUNDED:
                 made |= set(node.outputs)
 
 
 def _overflowing(model: ir.Model, ranges: Mapping[str, float], limit: float) -> Iterator[ir.Node]:
-    """The nodes that compute or read a value beyond the limit."""
+    """The nodes that compute or read a value beyond the limit, and products by weights beyond fp16."""
     large = {name for name, value in ranges.items() if not value <= limit}
     for node in model.graph:
         read = {str(value.name) for value in node.inputs if value is not None}
         made = {str(value.name) for value in node.outputs if value.dtype is FLOAT}
-        if made and large & (read | made):
+        heavy = node.op_type in PRODUCTS and not all(map(_fits, node.inputs))
+        if made and (heavy or large & (read | made)):
             yield node
 
 
-def _fits(array: np.ndarray[Any, Any], limit: float) -> bool:
-    return bool(np.abs(array).max(initial=0.0) <= limit)
+def _fits(value: ir.Value | None) -> bool:
+    """Whether a value, if it is an fp32 constant, is in fp16's range."""
+    array = _constant(value) if value is not None and value.dtype is FLOAT else None
+    return array is None or bool(np.abs(array).max(initial=0.0) <= LARGEST)
 
 
 def _between(node: ir.Node, kept: Mapping[ir.Node, str]) -> bool:

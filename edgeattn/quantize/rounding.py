@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+ROUNDED = ".rounded."  # in the names of the values of the pairs
 FLOAT, FLOAT16 = ir.DataType.FLOAT, ir.DataType.FLOAT16
 
 
@@ -41,5 +42,5 @@ def rounded(half: ir.Model) -> ir.Model:
 def _cast(value: ir.Value, to: ir.DataType) -> ir.Node:
     node = ir.node("Cast", [value], {"to": to})
     node.outputs[0].dtype, node.outputs[0].shape = to, value.shape
-    node.outputs[0].name = f"{value.name}.{to.name.lower()}"
+    node.outputs[0].name = f"{value.name}{ROUNDED}{to.name.lower()}"
     return node

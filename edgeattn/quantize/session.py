@@ -44,14 +44,11 @@ def cosine(found: Outputs, expected: Outputs) -> float:
     """The mean over samples of the cosine of each output, of the output where it is least; -1 if it is not finite."""
     from edgeattn.metrics import mean_cosine
 
-    values = [
-        np.mean(
-            [
-                mean_cosine(got[n].reshape(1, -1), want[n].reshape(1, -1))
-                for got, want in zip(found, expected, strict=True)
-            ]
-        )
-        for n in range(len(expected[0]))
-    ]
+    pairs = list(zip(found, expected, strict=True))
+    with np.errstate(invalid="ignore"):
+        values = [
+            np.mean([mean_cosine(got[n].reshape(1, -1), want[n].reshape(1, -1)) for got, want in pairs])
+            for n in range(len(expected[0]))
+        ]
     least = float(min(values))
     return least if np.isfinite(least) else -1.0

@@ -13,7 +13,7 @@ from typing import Any
 from edgeattn.bundle import Bundle, Manifest
 from edgeattn.errors import BundleError
 from edgeattn.manifest import PlanEntry
-from edgeattn.report import candidates, chart, text
+from edgeattn.report import candidates, chart, sensitivity, text
 from edgeattn.report.page import PAGE
 from edgeattn.report.parts import fact_list, paragraph, section, shown, table
 from edgeattn.store import disk_errors, replacing, write_json
@@ -80,6 +80,9 @@ def render(manifest: Manifest, verify: Document | None, bench: Document | None, 
         section("Provenance", _stale(manifest, verify, bench) + _provenance(manifest)),
         section("How to reproduce it", _again(manifest, bench)),
     ]
+    layers = sensitivity.tables(_quantized(manifest, build))
+    if layers:
+        sections.insert(4, section("What quantizing costs, layer by layer", layers))
     return _page(
         title=manifest.name,
         description=manifest.description,
@@ -88,6 +91,12 @@ def render(manifest: Manifest, verify: Document | None, bench: Document | None, 
         body="\n".join(sections),
         footer=f"Bundle of {manifest.created_utc}, {manifest.digest}, by edgeattn.",
     )
+
+
+def _quantized(manifest: Manifest, build: Document | None) -> Mapping[str, Mapping[str, Any]]:
+    """The facts of the quantized candidates by name; a built bundle no longer has them in its manifest."""
+    found: Mapping[str, Mapping[str, Any]] = (build or {}).get("quantized", {})
+    return found or {candidate.name: candidate.facts for candidate in manifest.candidates}
 
 
 def comparison(bench: Document) -> str:
