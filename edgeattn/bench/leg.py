@@ -23,7 +23,7 @@ from edgeattn.bench.extra_work import Slowed
 from edgeattn.bench.inputs import Arrays, load_feeds, save_feeds
 from edgeattn.errors import DeviceError
 from edgeattn.runtimes import RUNTIMES
-from edgeattn.runtimes.base import Session
+from edgeattn.runtimes.base import DeviceSession, Session
 from edgeattn.scratch import OTHER_FOLDER, scratch
 from edgeattn.store import disk_errors
 from edgeattn.worker import Process
@@ -31,6 +31,7 @@ from edgeattn.worker import Process
 TIMEOUT_S = 1800.0  # for one request; the longest is a warm-up of 60 s, whose last inference may be slow
 PAUSE_S = 0.05  # ONNX Runtime's threads spin for a while after a run, which would slow the next leg
 MOST = 10_000  # inferences per block: a tiny model's would fill memory and bench.json, and show nothing new
+WITHOUT_TRANSFERS = 32  # inferences that are also timed on the device alone
 # Below this many ticks of the clock, a latency's percentiles are those of the clock.
 MIN_TICKS = 50
 
@@ -100,6 +101,10 @@ class Leg:
         found = self._ask("measure", seconds=seconds, at_least=at_least, limit_s=limit_s, at_most=at_most, case=case)
         return list(found["ns"])
 
+    def without_transfers(self, *, count: int = WITHOUT_TRANSFERS, case: int = 0) -> list[int]:
+        """Nanoseconds of `count` inferences on a device with memory of its own; empty where there is none."""
+        return list(self._ask("without_transfers", count=count, case=case)["ns"])
+
     def peak_bytes(self) -> int | None:
         """Peak resident set of the process until now; None where the system does not report it."""
         return self._ask("peak")["bytes"]  # type: ignore[no-any-return]
@@ -161,6 +166,7 @@ class Answers:
             "load": self.load,
             "warm_up": self.warm_up,
             "measure": self.measure,
+            "without_transfers": self.without_transfers,
             "peak": lambda: {"bytes": peak_bytes()},
             "answer": self.answer,
         }
@@ -197,6 +203,12 @@ class Answers:
                 fix="time it with a larger batch size",
             )
         return {"ns": series}
+
+    def without_transfers(self, count: int, case: int) -> dict[str, Any]:
+        session = self._loaded()
+        if not isinstance(session, DeviceSession):
+            return {"ns": []}
+        return {"ns": [session.without_transfers_ns(next(self._cases[case])) for _ in range(count)]}
 
     def answer(self, feeds: str, to: str) -> dict[str, Any]:
         buffers: dict[tuple[Any, ...], Arrays] = {}

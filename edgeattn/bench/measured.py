@@ -19,6 +19,7 @@ class InCase:
 
     series: list[list[int]] = field(default_factory=list)
     steady: list[bool] = field(default_factory=list)
+    without_transfers_ns: list[int] = field(default_factory=list)  # single inferences
     peak_bytes: list[int] = field(default_factory=list)
     joules: float = 0.0  # over all energy windows
     inferences: int = 0  # in them
@@ -39,6 +40,9 @@ class InCase:
             "p50_ms": statistics.median(p50s) / 1e6,
             # A process with too few samples has no p90; a median over the others would favour the fast ones.
             "p90_ms": statistics.median(known) / 1e6 if len(known) == len(p90s) else None,
+            "p50_without_transfers_ms": statistics.median(self.without_transfers_ns) / 1e6
+            if self.without_transfers_ns
+            else None,
             "p50_ms_by_pair": [value / 1e6 for value in p50s],
             "peak_memory_mb": statistics.median(self.peak_bytes) / _MB if self.peak_bytes else None,
             "energy_mj": None if energy is None else self.joules / self.inferences * 1e3,

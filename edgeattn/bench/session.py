@@ -51,7 +51,8 @@ def run(
 
     {schema, created_utc, machine, reference, unit, threads, pairs, protocol, checked,
      contestants: {name: {bundle, method, runtime, disk_bytes, cold_start_ms, ...}},
-     cells: [{length, batch_size, contestants: {name: {p50_ms, p90_ms, energy_mj, peak_memory_mb, ...}},
+     cells: [{length, batch_size,
+              contestants: {name: {p50_ms, p90_ms, p50_without_transfers_ms, energy_mj, peak_memory_mb, ...}},
               speedups: {name: {ratio, low, high, confidence, pairs}}}],
      raw}
 
@@ -211,6 +212,7 @@ class Session:
         peak = leg.peak_bytes()
         if peak is not None and before is not None:
             seen.peak_bytes.append(max(0, peak - before))
+        seen.without_transfers_ns += leg.without_transfers(case=place)
 
     def _block(self, seen: InCase, leg: Leg, place: int) -> None:
         protocol = self.protocol

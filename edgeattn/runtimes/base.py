@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +40,15 @@ class Session(Protocol):
 
     def describe(self) -> dict[str, Any]:
         """JSON facts of how this session runs: version, threads, optimizers that are off."""
+        ...
+
+
+@runtime_checkable
+class DeviceSession(Session, Protocol):
+    """A session on a device with memory of its own, to and from which inputs and outputs are transferred."""
+
+    def without_transfers_ns(self, feeds: Arrays) -> int:
+        """Nanoseconds of one inference on the device, whose inputs are there and whose outputs stay there."""
         ...
 
 

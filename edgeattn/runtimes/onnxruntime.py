@@ -1,4 +1,9 @@
-"""ONNX Runtime on the CPU. Its engine is only settings: the graph stays where it is in the bundle."""
+"""ONNX Runtime on the CPU, and on an NVIDIA GPU where its package has the CUDA provider. Its engine is only settings:
+the graph stays where it is in the bundle.
+
+Its TensorRT provider is not tried: it compiles the graph for minutes in every process, or keeps compiled code that
+nothing checks. The runtime `tensorrt` compiles once. The CUDA provider has not been run on hardware yet.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +11,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from edgeattn.devices.profile import CpuFacts
+from edgeattn.errors import DeviceError
 from edgeattn.runtimes.base import Arrays, Configuration, Session
 from edgeattn.runtimes.graph_engine import GraphEngine, GraphRuntime, refused
 
-PROVIDERS = ["CPUExecutionProvider"]
+CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 
 # ONNX Runtime 1.32's fused SkipLayerNormalization was measured 8 x slower than LayerNormalization and Add on AVX512.
 _Optimizer = Literal["SkipLayerNormFusion"]
@@ -17,6 +23,7 @@ CONFIGURATIONS = (
     Configuration("default", {}),
     Configuration("no SkipLayerNormFusion", {"disabled_optimizers": ("SkipLayerNormFusion",)}),
 )
+ON_CUDA = Configuration("cuda", {"provider": CUDA})
 
 
 class Settings(GraphEngine):
@@ -24,6 +31,7 @@ class Settings(GraphEngine):
 
     runtime: Literal["onnxruntime"]
     disabled_optimizers: tuple[_Optimizer, ...] = ()
+    provider: Literal["CPUExecutionProvider", "CUDAExecutionProvider"] = "CPUExecutionProvider"
 
 
 class OnnxRuntimeSession:
@@ -53,14 +61,18 @@ class OnnxRuntime(GraphRuntime[Settings]):
     settings = Settings
 
     def configurations(self, cpu: CpuFacts | None) -> tuple[Configuration, ...]:
-        """With all graph optimizers, and without the one that can be slow."""
-        return CONFIGURATIONS
+        """With all graph optimizers, and without the one that can be slow; and on the GPU."""
+        import onnxruntime
+
+        return (*CONFIGURATIONS, *([ON_CUDA] if CUDA in onnxruntime.get_available_providers() else []))
 
     def open(self, graph: Path, engine: Settings, threads: int, facts: dict[str, Any]) -> Session:
         """The session of one graph."""
         import onnxruntime
         from onnxruntime.capi import onnxruntime_pybind11_state as state
 
+        # CUDA's operators are not all of ONNX Runtime's: the CPU runs the rest.
+        providers = list(dict.fromkeys((engine.provider, CPU)))
         disabled = list(engine.disabled_optimizers)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3  # errors only
@@ -69,13 +81,19 @@ class OnnxRuntime(GraphRuntime[Settings]):
         options.inter_op_num_threads = 1
         try:
             session = onnxruntime.InferenceSession(
-                str(graph), options, providers=PROVIDERS, disabled_optimizers=disabled or None
+                str(graph), options, providers=providers, disabled_optimizers=disabled or None
             )
         # What it raises for a graph that it cannot run; not what it raises when memory runs out.
         except (
             state.Fail, state.InvalidArgument, state.InvalidGraph, state.InvalidProtobuf, state.NotImplemented
         ) as error:  # fmt: skip
             raise refused(self.name, onnxruntime.__version__, graph, str(error).strip().splitlines()[0]) from error
+        if engine.provider not in session.get_providers():
+            raise DeviceError(
+                f"this onnxruntime {onnxruntime.__version__} cannot run the engine on {engine.provider}",
+                where=str(graph),
+                fix="install an onnxruntime-gpu for this machine's CUDA, or build the bundle again without one",
+            )
         own = {"providers": session.get_providers(), "threads": threads, "disabled_optimizers": disabled}
         return OnnxRuntimeSession(session, {**facts, **own})
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import onnx
+import onnxruntime
 import pytest
 import tiny_bundle
 
-from edgeattn.runtimes.onnxruntime import RUNTIME
+from edgeattn.errors import DeviceError
+from edgeattn.runtimes.onnxruntime import ON_CUDA, RUNTIME
 
 
 @pytest.fixture
@@ -25,3 +27,20 @@ def test_an_engine_is_a_configuration_and_copies_no_weights(root):
     facts = RUNTIME.load(root, root / "built").describe()
     assert facts["disabled_optimizers"] == ["SkipLayerNormFusion"]
     assert facts["providers"] == ["CPUExecutionProvider"]
+
+
+def test_on_a_gpu_it_is_tried_on_the_cpu_and_on_the_gpu(root, monkeypatch):
+    monkeypatch.setattr(
+        "onnxruntime.get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    )
+    names = [each.name for each in RUNTIME.configurations(None)]
+    assert names == ["default", "no SkipLayerNormFusion", "cuda"]
+
+
+@pytest.mark.skipif("CUDAExecutionProvider" in onnxruntime.get_available_providers(), reason="it has the provider")
+@pytest.mark.filterwarnings("ignore:Specified provider")
+def test_an_engine_for_a_gpu_never_runs_on_the_cpu_instead(root):
+    assert "cuda" not in [each.name for each in RUNTIME.configurations(None)]
+    RUNTIME.build(root / "model.onnx", root / "built", method="fp32", configuration=ON_CUDA)
+    with pytest.raises(DeviceError, match=r"this onnxruntime \S+ cannot run the engine on CUDAExecutionProvider"):
+        RUNTIME.load(root, root / "built")
