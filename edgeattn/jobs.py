@@ -17,6 +17,8 @@ from edgeattn.progress import Progress, duration
 
 if TYPE_CHECKING:
     from edgeattn.bundle import Bundle
+    from edgeattn.gate.run import Options
+    from edgeattn.gate.shipment import Shipment
     from edgeattn.measure.graphs import Graphs
 
 
@@ -213,6 +215,58 @@ class Measure:
         from edgeattn.measure.run import measure
 
         return measure(self.open(folder), progress)
+
+
+@dataclass(frozen=True)
+class Gate:
+    """Measures a candidate bundle against a baseline, both in one folder. The document is that of gate.json."""
+
+    options: Options
+
+    name: ClassVar[str] = "gate"
+    only_reports: ClassVar[bool] = True
+
+    def arguments(self) -> tuple[str, ...]:
+        return tuple(self.options.arguments())
+
+    def open(self, folder: Path) -> Shipment:
+        from edgeattn.gate.shipment import Shipment
+
+        return Shipment.open(folder)
+
+    def run(self, folder: Path, progress: Progress) -> dict[str, Any]:
+        from edgeattn.gate.calibration import find
+        from edgeattn.gate.run import gate
+
+        shipment = self.open(folder)
+        document = gate(
+            shipment.candidate,
+            shipment.baseline,
+            self.options,
+            calibration=find(self.options.quick),
+            progress=progress,
+        )
+        return document.model_dump(mode="json", by_alias=True)
+
+
+@dataclass(frozen=True)
+class Calibrate(_OnBundle):
+    """Measures the false alarms and the power of the gate on the machine that it runs on, and keeps them there."""
+
+    quick: bool = False
+
+    name: ClassVar[str] = "gate"
+    only_reports: ClassVar[bool] = True
+
+    def arguments(self) -> tuple[str, ...]:
+        return ("--calibrate", *(("--quick",) if self.quick else ()))
+
+    def run(self, folder: Path, progress: Progress) -> dict[str, Any]:
+        from edgeattn.gate import calibration
+
+        found = calibration.calibrate(self.open(folder), quick=self.quick, progress=progress)
+        calibration.save(found, calibration.file_of(self.quick))
+        return found.model_dump(mode="json", by_alias=True)
 
 
 def _given(option: str, value: object) -> tuple[str, ...]:

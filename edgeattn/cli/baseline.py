@@ -25,13 +25,16 @@ def command() -> None:
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--note", help="Where it comes from, such as a commit.")
+@click.option("--host", metavar="NAME", help="The host of `edgeattn hosts` that it is for; this machine by default.")
 @common_options
-def save(bundle: Path, folder: Path, note: str | None, as_json: bool) -> None:
-    """Copy BUNDLE into FOLDER, with its digest and the facts of this machine, where it has to run."""
+def save(bundle: Path, folder: Path, note: str | None, host: str | None, as_json: bool) -> None:
+    """Copy BUNDLE into FOLDER, with its digest and the facts of the machine that it is measured on."""
     from edgeattn.bundle import Bundle
     from edgeattn.gate.baseline import save as save_baseline
+    from edgeattn.hosts import open_host
 
-    saved = save_baseline(Bundle.open(bundle), folder, note=note)
+    machine = None if host is None else open_host(host).probe().fingerprint
+    saved = save_baseline(Bundle.open(bundle), folder, note=note, machine=machine)
     emit(_document(saved), as_json, lambda: _print(saved))
 
 

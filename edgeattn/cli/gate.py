@@ -10,7 +10,8 @@ import click
 from edgeattn.cli.console import common_options, emit, lengths_of
 
 if TYPE_CHECKING:
-    from edgeattn.gate.calibration import Calibration
+    from edgeattn.gate.document import Document
+    from edgeattn.jobs import Gate
 
 _PERCENT = click.FloatRange(0, 1000)
 
@@ -42,8 +43,10 @@ _PERCENT = click.FloatRange(0, 1000)
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Folder for gate.json, gate.md and junit.xml; with --calibrate, for the calibration file.",
+    help="Folder for gate.json, gate.md and junit.xml; with --calibrate, for calibration.json.",
 )
+@click.option("--host", metavar="NAME", help="A host of `edgeattn hosts`; this machine by default.")
+@click.option("--wait", is_flag=True, help="Wait for a host that is busy.")
 @common_options
 def command(
     bundle: Path,
@@ -59,6 +62,8 @@ def command(
     extra_work: float,
     calibrate: bool,
     out: Path | None,
+    host: str | None,
+    wait: bool,
     as_json: bool,
 ) -> None:
     """Measure BUNDLE against a baseline in pairs of fresh processes, and say PASS, FAIL or INCONCLUSIVE.
@@ -66,22 +71,13 @@ def command(
     Exits with 0, 1 or 3; with 4 where the baseline does not run here as it did where it was saved. A failure has been
     measured twice. Nothing is written without --out.
     """
-    from edgeattn.bundle import Bundle
-    from edgeattn.errors import InputError
-    from edgeattn.gate import calibration
-    from edgeattn.gate.baseline import open_baseline
     from edgeattn.gate.report import print_document, save
-    from edgeattn.gate.run import Options, gate
-    from edgeattn.progress import Progress
+    from edgeattn.gate.run import Options
+    from edgeattn.jobs import Gate
 
     if calibrate:
-        found = calibration.calibrate(Bundle.open(bundle), quick=quick, progress=Progress())
-        file = calibration.file_of(quick) if out is None else out / "calibration.json"
-        calibration.save(found, file)
-        emit(found.model_dump(mode="json", by_alias=True), as_json, lambda: _show(found, file))
+        _calibrate(bundle, quick, out, host, wait, as_json)
         return
-    if baseline is None:
-        raise InputError("there is nothing to compare with", where="--baseline", fix="name a baseline, or --calibrate")
     options = Options(
         ignore=ignore / 100,
         catch=catch / 100,
@@ -92,13 +88,7 @@ def command(
         memory_limit_mb=memory_limit,
         extra_work=extra_work / 100,
     )
-    document = gate(
-        Bundle.open(bundle),
-        open_baseline(baseline, digest=baseline_digest),
-        options,
-        calibration=calibration.find(quick),
-        progress=Progress(),
-    )
+    document = _run(Gate(options), bundle, baseline, baseline_digest, host, wait)
     if out is not None:
         save(document, out)
     emit(document.model_dump(mode="json", by_alias=True), as_json, lambda: print_document(document))
@@ -106,12 +96,50 @@ def command(
         raise click.exceptions.Exit(document.exit_code)
 
 
-def _show(found: Calibration, file: Path) -> None:
+def _run(job: Gate, bundle: Path, baseline: Path | None, digest: str | None, host: str | None, wait: bool) -> Document:
+    """The document of a gate here, or on a host; there, BUNDLE is a folder that holds both bundles."""
+    from edgeattn.bundle import Bundle
+    from edgeattn.errors import InputError
+    from edgeattn.gate.baseline import open_baseline
+    from edgeattn.gate.calibration import find
+    from edgeattn.gate.document import received
+    from edgeattn.gate.run import gate
+    from edgeattn.gate.shipment import SHIPMENT, ship
+    from edgeattn.hosts import open_host
+    from edgeattn.progress import Progress
+    from edgeattn.scratch import scratch
+
+    progress = Progress()
+    if baseline is None:
+        if (bundle / SHIPMENT).is_file():
+            return received(job.run(bundle, progress), "this machine")
+        raise InputError("there is nothing to compare with", where="--baseline", fix="name a baseline, or --calibrate")
+    candidate, against = Bundle.open(bundle), open_baseline(baseline, digest=digest)
+    if host is None:
+        return gate(candidate, against, job.options, calibration=find(job.options.quick), progress=progress)
+    with scratch("gate") as folder:
+        shipment = ship(candidate, against, folder)
+        found = received(open_host(host, wait=wait, record=False).run(job, shipment.path, progress), host)
+    return found.seen_from(str(bundle), str(baseline), [*job.options.arguments(), "--host", host])
+
+
+def _calibrate(bundle: Path, quick: bool, out: Path | None, host: str | None, wait: bool, as_json: bool) -> None:
+    from edgeattn.gate.calibration import received, save
     from edgeattn.gate.text import calibration
+    from edgeattn.hosts import open_host
+    from edgeattn.jobs import Calibrate
+    from edgeattn.progress import Progress
     from edgeattn.report.table import lines
 
-    facts = found.model_dump(mode="json", by_alias=True)
-    for each in found.injected:
-        low, high = (f"{bound:+.1%}" if bound is not None else "n/a" for bound in (each.low, each.high))
-        lines([f"{each.share:.0%} extra work: {each.measured:+.1%} measured ({low} to {high})"])
-    lines([f"pairs spread by {found.spread:.1%} with no change", calibration(facts, found.catch), f"written: {file}"])
+    document = open_host(host, wait=wait, record=host is None).run(Calibrate(quick), bundle, Progress())
+    found = received(document, host or "this machine")
+    if out is not None:
+        save(found, out / "calibration.json")
+
+    def human() -> None:
+        for each in found.injected:
+            low, high = (f"{bound:+.1%}" if bound is not None else "n/a" for bound in (each.low, each.high))
+            lines([f"{each.share:.0%} extra work: {each.measured:+.1%} measured ({low} to {high})"])
+        lines([f"pairs spread by {found.spread:.1%} with no change", calibration(document, found.catch)])
+
+    emit(document, as_json, human)

@@ -24,7 +24,6 @@ from edgeattn.jsonfile import read_json, strict_json
 from edgeattn.manifest import REPORTS, Digest
 from edgeattn.meters import choose
 from edgeattn.recognition import target_here
-from edgeattn.runtimes import RUNTIMES
 from edgeattn.store import disk_errors, write_json
 from edgeattn.validation import Part
 
@@ -51,7 +50,7 @@ class Saved(Part):
     edgeattn: str
     machine: dict[str, Any]
     runtime: str
-    runtime_version: str | None
+    runtime_version: str
     energy: str | None
     note: Annotated[str, Field(max_length=500)] | None = None
 
@@ -75,14 +74,19 @@ def digest_of(bundle: Bundle) -> str:
     return f"sha256:{hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()}"
 
 
-def save(bundle: Bundle, out: Path, *, note: str | None = None) -> Baseline:
+def save(bundle: Bundle, out: Path, *, note: str | None = None, machine: Mapping[str, Any] | None = None) -> Baseline:
     """Copy a bundle, with where it came from, into the folder `out`; one that is there is replaced.
 
-    Raises DeviceError unless it can run here, BundleError where it is not built, or `out` holds anything else.
+    machine: the fingerprint of the host that it is for, where that is not this machine.
+    Raises DeviceError unless it can run there, BundleError where it is not built, or `out` holds anything else.
     """
     bundle.require_built()
-    profile, engine = target_here(bundle), bundle.manifest.engines["efficient"]
-    meter = choose(profile)
+    engine = bundle.manifest.engines["efficient"]
+    meter = choose(target_here(bundle)) if machine is None else None
+    machine = dict(fingerprint() if machine is None else machine)
+    version = machine["runtimes"].get(engine.runtime)
+    if version is None:
+        raise DeviceError(f"{engine.runtime} is not installed there", where=str(bundle.path), fix="install it first")
     saved = Saved(
         schema=1,
         name=bundle.manifest.name,
@@ -90,9 +94,9 @@ def save(bundle: Bundle, out: Path, *, note: str | None = None) -> Baseline:
         bundle=bundle.manifest.digest,
         saved_utc=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         edgeattn=__version__,
-        machine=fingerprint(),
+        machine=machine,
         runtime=engine.runtime,
-        runtime_version=RUNTIMES[engine.runtime].version(),
+        runtime_version=version,
         energy=None if meter is None else meter.name,
         note=note,
     )

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from edgeattn import __version__
 from edgeattn.bench.bundles import contestant
@@ -31,7 +31,7 @@ from edgeattn.bench.statistics import hodges_lehmann
 from edgeattn.bundle import Bundle
 from edgeattn.devices import fingerprint
 from edgeattn.devices.probe import usable_threads
-from edgeattn.errors import InconclusiveError
+from edgeattn.errors import DeviceError, InconclusiveError
 from edgeattn.gate.protocols import protocol_of
 from edgeattn.gate.rule import Rule, Verdict, standard_deviation
 from edgeattn.gate.sequential import MOST_DISCARDED, Key, Pair, decide
@@ -226,6 +226,15 @@ def save(calibration: Calibration, file: Path) -> None:
     with disk_errors(file.parent, "choose another --out"):
         file.parent.mkdir(parents=True, exist_ok=True)
         write_json(file, calibration.model_dump(mode="json", by_alias=True))
+
+
+def received(document: Any, host: str) -> Calibration:
+    """The document that a job gave on a host. Raises DeviceError where it is none."""
+    try:
+        return Calibration.model_validate_json(json.dumps(document))
+    except ValidationError as error:
+        fix = "run it again; if it happens each time, do not trust the device"
+        raise DeviceError("the answer is not a calibration", where=host, fix=fix) from error
 
 
 def find(quick: bool) -> Mapping[str, Any] | None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import shlex
+from collections.abc import Sequence
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError, model_validator
 
-from edgeattn.errors import InconclusiveError, VerificationError
+from edgeattn.errors import DeviceError, InconclusiveError, VerificationError
 from edgeattn.validation import Many, Part
 
 SCHEMA_VERSION = 1
@@ -95,6 +98,41 @@ class Document(Part):
     notes: Many[str]
     calibration: dict[str, Any] | None
     reproduce: str
+
+    def seen_from(self, candidate: str, baseline: str, arguments: Sequence[str]) -> Document:
+        """The document of another machine, with the paths and the command line of this one."""
+        return self.model_copy(
+            update={
+                "candidate": self.candidate.model_copy(update={"path": candidate}),
+                "baseline": self.baseline.model_copy(update={"path": baseline}),
+                "reproduce": command_line(candidate, baseline, arguments),
+            }
+        )
+
+    @model_validator(mode="after")
+    def _exit_code_of_the_verdict(self) -> Document:
+        if (self.verdict, self.exit_code) != (verdict_of(self.rows), EXIT_CODES[self.verdict]):
+            raise ValueError("verdict and exit_code do not follow from the rows")
+        return self
+
+
+def received(document: Any, host: str) -> Document:
+    """The document that a job gave on a host. Raises DeviceError where it is none."""
+    try:
+        # From JSON text, because strict validation takes lists for tuples only there.
+        return Document.model_validate_json(json.dumps(document))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise DeviceError(
+            f"the answer is not the document of a gate: {'.'.join(map(str, first['loc']))}: {first['msg']}",
+            where=host,
+            fix="run it again; if it happens each time, do not trust the device",
+        ) from error
+
+
+def command_line(candidate: str, baseline: str, arguments: Sequence[str]) -> str:
+    """The command that runs a gate again."""
+    return shlex.join(["edgeattn", "gate", candidate, "--baseline", baseline, *arguments])
 
 
 def verdict_of(rows: tuple[Row, ...]) -> Word:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -21,7 +20,7 @@ from edgeattn.errors import InputError, VerificationError
 from edgeattn.gate import exact, paired
 from edgeattn.gate.baseline import Baseline, require_here, require_same_target
 from edgeattn.gate.cells import changed, shared_cases
-from edgeattn.gate.document import EXIT_CODES, Document, Row, Side, verdict_of
+from edgeattn.gate.document import EXIT_CODES, Document, Row, Side, command_line, verdict_of
 from edgeattn.gate.exact import DISK, ELSEWHERE, MEMORY, NODES
 from edgeattn.gate.protocols import protocol_of
 from edgeattn.gate.rule import Rule
@@ -147,9 +146,7 @@ def gate(
         discarded=tuple(discarded),
         notes=tuple(_notes(baseline, candidate, options)),
         calibration=None if calibration is None else dict(calibration),
-        reproduce=shlex.join(
-            ["edgeattn", "gate", str(candidate.path), "--baseline", str(baseline.path), *options.arguments()]
-        ),
+        reproduce=command_line(str(candidate.path), str(baseline.path), options.arguments()),
     )
 
 

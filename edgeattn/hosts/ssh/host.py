@@ -43,6 +43,7 @@ T = TypeVar("T")
 _ATTEMPTS = 3
 _BUSY_PAUSE_S = 5.0
 _PROBE_S = 120
+_WITH_DOCUMENT = (0, 1, 3)  # done, failed verification or regression, inconclusive
 
 
 class SshHost:
@@ -242,9 +243,9 @@ class _Run:
             document = strict_json(reply.stdout)
         except (ValueError, RecursionError):
             document = None
-        if isinstance(document, dict) and code in (0, 1):
+        if isinstance(document, dict) and code in _WITH_DOCUMENT:
             return document
-        if code in (0, 1):
+        if code in _WITH_DOCUMENT:
             raise self.remote.malformed(reply.stdout)
         raise ToolError(
             f"edgeattn {self.job.name} ended there with exit code {code} and no document",
