@@ -41,17 +41,22 @@ STAGES = (
         recipe=("model.extend_positions", "task", "distill"), libraries=(*_TORCH, "accelerate"),
     ),
     Stage(
-        "export", 5, stages.export, inputs=("teacher", "data", "distill"),
+        "export", 6, stages.export, inputs=("teacher", "data", "distill"),
         recipe=("model.extend_positions", "task", "export.opset"), device=("name", "runtimes"),
         libraries=(*_TORCH, "onnx", "onnxscript"),
     ),
     Stage(
-        "quantize", 2, stages.quantize, inputs=("data", "export"),
-        recipe=("quantize.methods", "export.buckets"), device=("name", "runtimes", "cpu"),
+        "quantize", 3, stages.quantize, inputs=("data", "export"),
+        recipe=("quantize.methods", "export.buckets"), device=("name", "runtimes", "software", "cpu"),
         libraries=("onnx", "onnxruntime", "nncf"),
     ),
     Stage(
-        "bundle", 4, stages.assemble, inputs=("teacher", "convert", "distill", "export", "quantize"),
+        "check", 1, stages.check, inputs=("export", "quantize"),
+        recipe=("bench.lengths", "bench.batch_size"), device=("name", "runtimes", "software", "gpu"),
+        libraries=("onnx",), optional=("tensorrt-rtx", "polygraphy"),
+    ),
+    Stage(
+        "bundle", 5, stages.assemble, inputs=("teacher", "convert", "distill", "export", "quantize", "check"),
         recipe=tuple(Recipe.model_fields), device=tuple(DeviceProfile.model_fields), libraries=stages.NAMED_LIBRARIES,
     ),
 )  # fmt: skip

@@ -134,7 +134,7 @@ def target_here(bundle: Bundle) -> DeviceProfile:
     Raises DeviceError where this machine is not the target, or has no runtime that the bundle needs in a version that
     the profile allows; BundleError where the bundle has no profile.
     """
-    profile, machine = _profile(bundle), machine_here()
+    profile, machine = profile_of(bundle), machine_here()
     require_device(profile, machine, str(bundle.path / MANIFEST), made_by="compile")
     require_release(profile, machine.board, "this machine")
     needed = {engine.runtime for engine in bundle.manifest.engines.values()}
@@ -150,7 +150,7 @@ def target_here(bundle: Bundle) -> DeviceProfile:
 def left_out_here(bundle: Bundle) -> dict[str, str]:
     """Runtime of the bundle's target -> why it cannot be used here."""
     installed = installed_here()
-    problems = {support.name: runtime_problem(support, installed) for support in _profile(bundle).runtimes}
+    problems = {support.name: runtime_problem(support, installed) for support in profile_of(bundle).runtimes}
     return {name: problem for name, problem in problems.items() if problem}
 
 
@@ -167,7 +167,8 @@ def require_device(profile: DeviceProfile, machine: Machine, where: str, *, made
         )
 
 
-def _profile(bundle: Bundle) -> DeviceProfile:
+def profile_of(bundle: Bundle) -> DeviceProfile:
+    """The profile of the bundle's target: the one that ships with edgeattn, or the one that came with the bundle."""
     name = bundle.manifest.target.get("name")
     if name in device_names():
         return load_device(name)

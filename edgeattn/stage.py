@@ -78,7 +78,7 @@ class Stage:
         one, all of it.
     recipe, device: the parts that the body reads, such as "task" or "data.train".
     files: digests of what the body reads outside of the store, from its parts of the recipe and the root of file names.
-    libraries: packages whose version changes the result.
+    libraries: packages whose version changes the result. optional: such packages, which may be missing.
     measured: the body runs on the target's host, and the result holds for that machine only.
     check: the body makes no files; it runs before the store is touched, so that what it refuses leaves nothing behind.
     """
@@ -92,6 +92,7 @@ class Stage:
     device: tuple[str, ...] = ()
     files: Callable[[Recipe, Path], Sequence[str]] | None = None
     libraries: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
     measured: bool = False
     check: bool = False
 
@@ -182,7 +183,7 @@ class Runner:
                 *(_part(stage, name, each) for name, each in inputs.items()),
                 *(stage.files(recipe, self.root) if stage.files else ()),
             ],
-            "libraries": versions(*stage.libraries),
+            "libraries": {**versions(*stage.libraries), **{name: installed_version(name) for name in stage.optional}},
         }
 
         def build(out: Path, work: Path) -> dict[str, Any]:

@@ -15,10 +15,13 @@ PACKAGE = Path(edgeattn.__file__).parent
 # A file or folder that is not listed here belongs to the device half, so a new one has to choose.
 HOST_ROOMS = (
     *("recipe", "models", "data", "tasks", "attention", "convert", "distill", "export", "quantize", "verify"),
-    *("pipeline", "preflight", "stage", "stages", "crossover", "estimate"),
+    *("pipeline", "preflight", "stage", "stages", "crossover", "estimate", "check"),
 )
 # Commands of the host half, whose function bodies call it; importing them, as `--help` does, must not.
-HOST_COMMANDS = ("cli/compile.py", "cli/crossover.py", "cli/estimate.py", "cli/inspect.py", "cli/recipes.py")
+HOST_COMMANDS = (
+    *("cli/check.py", "cli/compile.py", "cli/crossover.py", "cli/estimate.py", "cli/inspect.py"),
+    "cli/recipes.py",
+)
 HOST_LIBRARIES = (
     *(
         "torch",

@@ -50,13 +50,21 @@ def test_it_holds_the_package_whole_and_nothing_else(wheel: Path) -> None:
     files = [path for path in package.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
     expected = {f"edgeattn/{path.relative_to(package).as_posix()}" for path in files}
     for kind in ("recipes", "devices"):
-        expected |= {f"edgeattn/_{kind}/{path.name}" for path in (ROOT / kind).iterdir()}
+        shipped = [path for path in (ROOT / kind).rglob("*") if path.is_file()]
+        expected |= {f"edgeattn/_{kind}/{path.relative_to(ROOT / kind).as_posix()}" for path in shipped}
     expected.add("optimum/commands/register/edgeattn.py")
     assert {name for name in _names(wheel) if not name.startswith(_dist_info(wheel))} == expected
 
 
-@pytest.mark.parametrize("name", ["_recipes/minilm-hedgehog.yaml", "_devices/cpu.yaml",
-                                  "recipe/starters/text-embedding.yaml"])  # fmt: skip
+@pytest.mark.parametrize(
+    "name",
+    [
+        "_recipes/minilm-hedgehog.yaml",
+        "_devices/cpu.yaml",
+        "_devices/operators/tensorrt.yaml",
+        "recipe/starters/text-embedding.yaml",
+    ],
+)
 def test_it_holds_what_a_user_reads(wheel: Path, name: str) -> None:
     assert f"edgeattn/{name}" in _names(wheel)
 

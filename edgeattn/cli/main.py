@@ -32,6 +32,7 @@ COMMANDS = {
     "crossover": ("edgeattn.cli.crossover:command", "Measure the length from which each attention pays here."),
     "measure": ("edgeattn.cli.measure:command", "Time the graphs that crossover has exported, on this machine."),
     "estimate": ("edgeattn.cli.estimate:command", "Predict what a recipe gains, or a bundle takes, on a device."),
+    "check": ("edgeattn.cli.check:command", "Say whether a device's TensorRT takes a graph, and why not."),
     "inspect": ("edgeattn.cli.inspect:command", "List a model's attention layers and what can replace them."),
     "recipes": ("edgeattn.cli.recipes:command", "List, show, check and create recipes."),
     "devices": ("edgeattn.cli.devices:command", "List and show device profiles."),

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import common
 
+from edgeattn.errors import ToolError
+
+_AXES_ARE_AN_INPUT = 18  # of ReduceMean
 _SWAP_HEADS = [0, 2, 1, 3]  # [B, N, H, D] <-> [B, H, N, D]
 
 
 def rewrite(graph: ir.Model) -> dict[str, int]:
     """Applies every rewrite to `graph`, in place. Returns how often each one fired."""
-    counts = {"fold_head_maps": fold_head_maps(graph)}
+    counts = {"fold_head_maps": fold_head_maps(graph), "compare_truths": compare_truths(graph)}
     common.RemoveUnusedNodesPass()(graph)
     common.TopologicalSortPass()(graph)
     return counts
@@ -60,6 +66,93 @@ def fold_head_maps(model: ir.Model) -> int:
         model.graph.remove(head, safe=True)
         done += 1
     return done
+
+
+def compare_truths(model: ir.Model) -> int:
+    """Writes Equal of two booleans as Not(Xor), and returns how many there were.
+
+    TensorRT compares numbers only (NvInfer.h, ElementWiseOperation); torch compares signs in a division that rounds
+    down.
+    """
+    done = 0
+    for equal in _nodes(model, "Equal"):
+        if all(value is not None and value.dtype == ir.DataType.BOOL for value in equal.inputs):
+            differs = ir.node("Xor", list(equal.inputs), name=f"{equal.name}.xor")
+            same = ir.node("Not", [differs.outputs[0]], name=f"{equal.name}.not")
+            for node in (differs, same):
+                _describe(node, equal.outputs[0], list(equal.outputs[0].shape or []) or None)
+            _replace(model, equal, [differs, same])
+            done += 1
+    return done
+
+
+def write_out_layer_norms(graph: Path) -> int:
+    """Writes each LayerNormalization of an ONNX file out in fp32, in place, and returns how many there were.
+
+    (x - mean) / sqrt(mean((x - mean) * (x - mean)) + epsilon) * scale + bias: without Pow, which overflows in fp16
+    (daquexian/onnx-simplifier#1742). For a parser without the operator, as TensorRT 8.5 is. Weights stay in their file.
+    """
+    model = ir.load(graph)
+    norms = [node for node in _nodes(model, "LayerNormalization") if len(node.outputs) == 1]
+    for norm in norms:
+        _write_out(model, norm)
+    if norms:
+        ir.save(model, graph)
+    return len(norms)
+
+
+def _write_out(model: ir.Model, norm: ir.Node) -> None:
+    x, scale, bias = (*norm.inputs, None)[:3]
+    out = norm.outputs[0]
+    axis = norm.attributes.get_int("axis", -1)
+    if axis >= 0:
+        shape = x.shape if x is not None else None
+        axis -= len(shape or ())
+        if shape is None:
+            raise ToolError(f"{norm.name}: an axis counted from the front, of an input of unknown rank")
+    axes = list(range(axis, 0))
+    half = x is not None and x.dtype not in (None, ir.DataType.FLOAT)
+    nodes: list[ir.Node] = []
+
+    def add(operator: str, inputs: list[ir.Value | None], attributes: dict[str, Any] | None = None) -> ir.Value:
+        node = ir.node(operator, inputs, attributes or {}, name=f"{norm.name}.{len(nodes)}.{operator.lower()}")
+        node.outputs[0].dtype = ir.DataType.FLOAT
+        nodes.append(node)
+        return node.outputs[0]
+
+    def mean(value: ir.Value) -> ir.Value:
+        if model.opset_imports[""] < _AXES_ARE_AN_INPUT:
+            return add("ReduceMean", [value], {"axes": axes, "keepdims": 1})
+        given = _initializer(model, f"{norm.name}.{len(nodes)}.axes", np.array(axes, np.int64))
+        return add("ReduceMean", [value, given], {"keepdims": 1})
+
+    def single(value: ir.Value | None) -> ir.Value | None:
+        return add("Cast", [value], {"to": int(ir.DataType.FLOAT)}) if half and value is not None else value
+
+    value = single(x)
+    assert value is not None
+    centred = add("Sub", [value, mean(value)])
+    epsilon = _initializer(
+        model, f"{norm.name}.epsilon", np.array(norm.attributes.get_float("epsilon", 1e-5), np.float32)
+    )
+    spread = add("Sqrt", [add("Add", [mean(add("Mul", [centred, centred])), epsilon])])
+    value = add("Mul", [add("Div", [centred, spread]), single(scale)])
+    if bias is not None:
+        value = add("Add", [value, single(bias)])
+    if half:
+        value = add("Cast", [value], {"to": int(x.dtype)})  # type: ignore[union-attr, arg-type]
+    nodes[-1].outputs[0].dtype, nodes[-1].outputs[0].shape = out.dtype, out.shape
+    _replace(model, norm, nodes)
+
+
+def _replace(model: ir.Model, old: ir.Node, nodes: list[ir.Node]) -> None:
+    """Puts nodes in the place of one, whose output the last of them makes, under the same name."""
+    out, new = old.outputs[0], nodes[-1].outputs[0]
+    model.graph.insert_before(old, nodes)
+    ir.convenience.replace_all_uses_with(out, new, replace_graph_outputs=True)
+    name = out.name
+    model.graph.remove(old, safe=True)
+    new.name = name
 
 
 def _nodes(model: ir.Model, op_type: str) -> list[ir.Node]:

@@ -14,6 +14,7 @@ from edgeattn.bundle import Bundle, Manifest
 from edgeattn.errors import BundleError
 from edgeattn.manifest import PlanEntry
 from edgeattn.report import candidates, chart, sensitivity, text
+from edgeattn.report import check as checked
 from edgeattn.report.page import PAGE
 from edgeattn.report.parts import fact_list, paragraph, section, shown, table
 from edgeattn.store import disk_errors, replacing, write_json
@@ -24,7 +25,7 @@ _HOW = (
     "signed-rank interval. Memory is the peak of a process that loads and runs the engine, less the process without it."
 )
 _NOT_BUILT = "Not built yet: run edgeattn build on the device."
-_NOTHING: dict[str, Document | None] = {"verify": None, "bench": None, "build": None}
+_NOTHING: dict[str, Document | None] = {"verify": None, "bench": None, "build": None, "check": None}
 _STAGES = ("untrained", "student")  # in the manifest's training: metric -> value before and after training, in torch
 
 
@@ -41,7 +42,7 @@ def save(bench: Document, bundles: Sequence[Bundle], out: Path) -> Path:
     Raises ResourceError where `out` cannot be written.
     """
     if len(bundles) == 1:
-        evidence = {name: _read(bundles[0], f"{name}.json") for name in ("verify", "build")}
+        evidence = {name: _read(bundles[0], f"{name}.json") for name in ("verify", "build", "check")}
         page = render(bundles[0].manifest, **evidence, bench=bench)
     else:
         page = comparison(bench)
@@ -62,11 +63,18 @@ def _read(bundle: Bundle, name: str) -> Document | None:
         render(bundle.manifest, **{**_NOTHING, command: document})
     except (OSError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
         fact = f"cannot be shown: {type(error).__name__}: {error}"
-        raise BundleError(fact, where=str(path), fix=f"run `edgeattn {command}` on the bundle") from error
+        again = "compile the bundle again" if command == "check" else f"run `edgeattn {command}` on the bundle"
+        raise BundleError(fact, where=str(path), fix=again) from error
     return document
 
 
-def render(manifest: Manifest, verify: Document | None, bench: Document | None, build: Document | None = None) -> str:
+def render(
+    manifest: Manifest,
+    verify: Document | None,
+    bench: Document | None,
+    build: Document | None = None,
+    check: Document | None = None,
+) -> str:
     """The page of a bundle as text.
 
     The student's column comes from the manifest's training["student"]: metric -> value of the trained student in torch.
@@ -76,6 +84,7 @@ def render(manifest: Manifest, verify: Document | None, bench: Document | None, 
         section("Accuracy", _accuracy(manifest, verify)),
         section("What was swapped and trained", _plan(manifest.plan) + _training(manifest.training)),
         section("What was built and tried", candidates.tables(build) if build else paragraph(_NOT_BUILT)),
+        *([section("What its device's parsers take", checked.markup(check))] if check else []),
         section("Where it was measured", _machine(manifest, verify, bench)),
         section("Provenance", _stale(manifest, verify, bench) + _provenance(manifest)),
         section("How to reproduce it", _again(manifest, bench)),

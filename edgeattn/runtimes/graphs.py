@@ -51,8 +51,9 @@ def check_graph(
     for domain, name in sorted(operators):
         if domain not in _STANDARD and domain not in domains:
             raise refuse(f"uses the operator {name!r} of {domain!r}, a domain that the runtime does not have")
+    listed = {name: entry.bytes for name, entry in files.items()}
     for tensor in below(model, "tensor"):
-        if fault := _external_fault(tensor, files):
+        if fault := external_fault(tensor, listed):
             raise refuse(f"tensor {last(tensor, 'name', '')!r} {fault}")
     graph = model["graph"][0]
     weights = {last(tensor, "name", "") for tensor in graph.get("tensor", [])}
@@ -73,13 +74,23 @@ def tensor_dims(path: Path) -> dict[str, list[Any]]:
     return {tensor: dims for tensor, (_, dims) in values if dims is not None}
 
 
+def input_dims(path: Path) -> dict[str, list[Any] | None]:
+    """The dimensions, sizes or names, of each input of the graph that is no initializer; None: not stated."""
+    graph = read_onnx(path)["graph"][0]
+    weights = {last(tensor, "name", "") for tensor in graph.get("tensor", [])}
+    return {name: dims for name, (_, dims) in _values(graph, "input") if name not in weights}
+
+
 def output_names(path: Path) -> list[str]:
     """The names of the graph's outputs, in its order."""
     return [name for name, _ in _values(read_onnx(path)["graph"][0], "output")]
 
 
-def _external_fault(tensor: Message, files: Mapping[str, FileEntry]) -> str | None:
-    """What is wrong with a tensor's external data; None for sound data, and for a tensor inside the graph."""
+def external_fault(tensor: Message, sizes: Mapping[str, int]) -> str | None:
+    """What is wrong with a tensor's external data; None for sound data, and for a tensor inside the graph.
+
+    sizes: bytes of the files that may hold it.
+    """
     entries = [(last(entry, "key", ""), last(entry, "value", "")) for entry in tensor.get("external", [])]
     if not entries and last(tensor, "data_location", 0) == 0:
         return None
@@ -87,11 +98,11 @@ def _external_fault(tensor: Message, files: Mapping[str, FileEntry]) -> str | No
     location, offset, length = values.get("location"), values.get("offset", "0"), values.get("length", "0")
     if location is None or len(values) < len(entries) or not (_SIZE.fullmatch(offset) and _SIZE.fullmatch(length)):
         return "has an invalid reference to its data"
-    if location not in files:
+    if location not in sizes:
         return f"has its data in {location!r}, which is not a file of the bundle"
     end = int(offset) + int(length)
-    if end > files[location].bytes:
-        return f"has its data at bytes {offset} to {end} of {location}, which has {files[location].bytes}"
+    if end > sizes[location]:
+        return f"has its data at bytes {offset} to {end} of {location}, which has {sizes[location]}"
     return None
 
 

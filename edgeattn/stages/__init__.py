@@ -4,9 +4,10 @@ A body gets a `Job`: its parts of the recipe, the folders of its inputs, and `ou
 about what it made, small enough for JSON, with a `note` for the terminal.
 """
 
-from edgeattn.stages.check import preflight, preflight_files
+from edgeattn.stages.check import check
 from edgeattn.stages.export import export
 from edgeattn.stages.learn import data, data_files, distil, student, teacher, teacher_files
+from edgeattn.stages.preflight import preflight, preflight_files
 from edgeattn.stages.quantize import quantize
 from edgeattn.stages.ship import NAMED_LIBRARIES, assemble, bench, build, built_engines, record, verify
 
@@ -16,6 +17,7 @@ __all__ = [
     "bench",
     "build",
     "built_engines",
+    "check",
     "data",
     "data_files",
     "distil",

@@ -1,40 +1,143 @@
-"""The stage that checks a recipe against its target, data and model before any other begins."""
+"""The stage that checks every candidate against the parsers of the target's releases, before any device is asked."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
-from edgeattn.recipe.schema import NewViT, Recipe
+from edgeattn.bundle import Candidate
+from edgeattn.errors import VerificationError
+from edgeattn.manifest import SIDES
 from edgeattn.stage import Job
-from edgeattn.stages.learn import data_files, teacher_digest
-from edgeattn.store import sha256_file
-from edgeattn.yamlfile import Positions
+from edgeattn.stages.evidence import bench_lengths
+from edgeattn.stages.export import exported_interface
+from edgeattn.store import write_json
+
+if TYPE_CHECKING:
+    from edgeattn.check.finding import Report
+    from edgeattn.check.preflight import Built
+
+LOG = logging.getLogger("edgeattn")
+CHECK = "check.json"
+SCHEMA_VERSION = 1
 
 
-def preflight_files(recipe: Recipe, root: Path) -> list[str]:
-    """Digests of the data and of the teacher's small files. Its weights are named by their size: they are hashed later,
-    once the rest is known to be right."""
-    return [*data_files(recipe, root), _teacher(recipe, root)]
+def check(job: Job) -> dict[str, Any]:
+    """Writes check.json: per candidate the releases whose parser takes it, the findings, and the pre-flight.
+
+    A candidate loses a runtime of which no release takes it; one that has no runtime left is left out, with a warning.
+    For a target without TensorRT there is nothing to check, and no file.
+    """
+    from edgeattn.check import preflight
+
+    candidates = [Candidate.model_validate_json(text) for text in job.facts("quantize")["candidates"]]
+    if not preflight.stands_for(job.device):
+        return {
+            "candidates": job.facts("quantize")["candidates"],
+            "left_out": [],
+            "note": "no TensorRT among the target's runtimes",
+        }
+    reports = _reports(job, candidates)
+    built = _preflight(job, candidates)
+    kept: list[Candidate] = []
+    left_out: list[str] = []
+    for candidate in candidates:
+        lost = {*reports[candidate.name].lost(), *_refused_by_itself(built.get(candidate.name))}
+        runtimes = tuple(name for name in candidate.runtimes if name not in lost)
+        if runtimes:
+            kept.append(candidate.model_copy(update={"runtimes": runtimes}))
+        else:
+            left_out.append(f"{candidate.name}: {_why(reports[candidate.name], built.get(candidate.name))}")
+            LOG.warning("%s; it is left out", left_out[-1])
+    for side in SIDES:
+        if not any(candidate.side == side for candidate in kept):
+            raise VerificationError(
+                f"no graph of the {side} model is one that {job.device.name} takes: {'; '.join(left_out)}",
+                where="check",
+                fix="run `edgeattn check` on the graph, and follow its remedies",
+            )
+    document = {
+        "schema": SCHEMA_VERSION,
+        "target": job.device.name,
+        "preflight": {"tensorrt_rtx": preflight.version()},
+        "candidates": [
+            {
+                "name": candidate.name,
+                "runtimes": [name for each in kept if each.name == candidate.name for name in each.runtimes],
+                **reports[candidate.name].model_dump(mode="json"),
+                "preflight": built[candidate.name].model_dump(mode="json") if candidate.name in built else None,
+            }
+            for candidate in candidates
+        ],
+        "left_out": left_out,
+    }
+    write_json(job.out / CHECK, document)
+    return {
+        "candidates": [candidate.model_dump_json() for candidate in kept],
+        "left_out": left_out,
+        "note": _note(reports, built, left_out),
+    }
 
 
-def _teacher(recipe: Recipe, root: Path) -> str:
-    if isinstance(recipe.model, NewViT) or recipe.model.source.startswith("hub:"):
-        return teacher_digest(recipe, root)  # reads no file
-    from edgeattn.models.files import CONFIG, INDEX, PROCESSOR_FILES
-    from edgeattn.models.locate import locate
+def _reports(job: Job, candidates: Sequence[Candidate]) -> dict[str, Report]:
+    from edgeattn.check.run import Checker
 
-    folder = locate(recipe.model, root)
-    small = [folder / name for name in (CONFIG, INDEX, *PROCESSOR_FILES) if (folder / name).is_file()]
-    digests = [f"{file.name} {sha256_file(file)}" for file in small]
-    sizes = [f"{file.name} {file.stat().st_size}" for file in sorted(folder.glob("*.safetensors"))]
-    return ", ".join(digests + sizes)
+    reports = {}
+    with Checker(job.device) as checker:
+        for candidate in candidates:
+            graph = job.path("quantize") / candidate.folder / candidate.graph
+            reports[candidate.name] = checker.check(graph, shared=True)
+            for error in reports[candidate.name].errors:
+                place = f"node {error.node} ({error.operator}): " if error.node else ""
+                LOG.warning("%s: %s%s [%s]", candidate.name, place, error.fact, ", ".join(error.releases))
+    return reports
 
 
-def preflight(job: Job, positions: Positions) -> dict[str, Any]:
-    """Checks the recipe. `positions`, of its keys in its file, appear in errors only, so they are in no key."""
-    from edgeattn.preflight import preflight as check
+def _preflight(job: Job, candidates: Sequence[Candidate]) -> dict[str, Built]:
+    """Of the candidates for TensorRT; empty where TensorRT for RTX is not installed."""
+    from edgeattn.check import preflight
 
-    facts = check(job.recipe, job.root, positions, job.device, download=True)
-    note = f"{facts['layers']} attention layers, {facts['train']} samples to learn from, {facts['eval']} held out"
-    return {**facts, "note": note}
+    graphs = {
+        candidate.name: job.path("quantize") / candidate.folder / candidate.graph
+        for candidate in sorted(candidates, key=lambda candidate: candidate.side != "efficient")
+        if set(preflight.FAMILY) & set(candidate.runtimes)
+    }
+    if preflight.version() is None:
+        LOG.info("pre-flight: not run, TensorRT for RTX is not installed: pip install 'edgeattn[rtx]'")
+        return {}
+    interface = exported_interface(job.facts("export"))
+    shapes = preflight.shapes_for(interface, bench_lengths(job.recipe, interface), job.recipe.bench.batch_size)
+    finished: list[str] = []
+
+    def done(name: str) -> None:
+        finished.append(name)
+        job.progress.update(len(finished), len(graphs), name)
+
+    built = preflight.fly(graphs, job.device, shapes, done)
+    for name, each in built.items():
+        for problem in each.problems:
+            place = f"node {problem.node} ({problem.operator}): " if problem.node else ""
+            LOG.warning("%s: pre-flight: %s%s", name, place, problem.reason)
+    return built
+
+
+def _refused_by_itself(built: Built | None) -> tuple[str, ...]:
+    """The runtime that the pre-flight is the build of, where it failed. Of another TensorRT, it only warns."""
+    return () if built is None or built.passed else ("tensorrt_rtx",)
+
+
+def _why(report: Report, built: Built | None) -> str:
+    found = [f"{error.operator or 'the graph'}: {error.fact}" for error in report.errors]
+    found += [problem.reason for problem in built.problems] if built else []
+    return "; ".join(dict.fromkeys(found[:3]))
+
+
+def _note(reports: dict[str, Report], built: dict[str, Built], left_out: Sequence[str]) -> str:
+    passed = sum(not report.errors for report in reports.values())
+    releases = len(next(iter(reports.values())).releases)
+    note = f"{passed} of {len(reports)} candidates pass all {releases} parsers"
+    if built:
+        good = [each for each in built.values() if each.passed]
+        note += f", {len(good)} of {len(built)} built for SM {next(iter(built.values())).built_for}"
+    return note + (f", {len(left_out)} left out" if left_out else "")

@@ -26,8 +26,8 @@ def export(job: Job) -> dict[str, Any]:
     Also exports each form with the runtime's fused attention operators; the faster one ships.
     """
     from edgeattn.attention.dense import FUSED
+    from edgeattn.check.sound import check_graph
     from edgeattn.convert import convert, find_layers, variants
-    from edgeattn.export.check import check_graph
     from edgeattn.export.onnx import export as to_onnx
     from edgeattn.export.onnx import save
     from edgeattn.export.rewrite import rewrite

@@ -29,7 +29,9 @@ def quantize(job: Job) -> dict[str, Any]:
     A candidate whose outputs are too far from those of the model it was made from is left out, with a warning.
     Raises ModelError for weights that are not finite.
     """
+    from edgeattn.check.parsers import lacking
     from edgeattn.export.buckets import fix_length
+    from edgeattn.export.rewrite import write_out_layer_norms
     from edgeattn.quantize import METHODS
     from edgeattn.quantize.weights import require_finite
 
@@ -51,6 +53,7 @@ def quantize(job: Job) -> dict[str, Any]:
     for form in dict.fromkeys(form for form, _, _ in wanted):
         require_finite(graphs / f"{form}.onnx")
     quantizer = _Quantizer(job, interface)
+    without_norm = lacking(device, "LayerNormalization")
     candidates: list[Candidate] = []
     left_out: list[str] = []
     weights: dict[str, Path] = {}
@@ -67,6 +70,9 @@ def quantize(job: Job) -> dict[str, Any]:
         graph = folder / GRAPHS[side]
         try:
             made = quantizer(form, choice, graph)
+            if without_norm & set(runtimes):
+                quantizer.keep(form, choice)
+                made["layer_norms_written_out"] = write_out_layer_norms(graph)
             cosine = _checked(graph, interface, golden, _GOLDEN_OF[side], method.least_cosine)
         except (ToolError, VerificationError) as error:
             left_out.append(f"{name}: {error.fact}")
@@ -123,6 +129,20 @@ class _Quantizer:
         )  # fmt: skip
         self._made[form, choice.name] = out, {**facts, **made}
         return {**facts, **made}
+
+    def keep(self, form: str, choice: QuantizeMethod) -> None:
+        """Another method goes on from a copy of this graph, which is about to be rewritten."""
+        from edgeattn.quantize.weights import weights_of
+
+        made = self._made[form, choice.name]
+        assert not isinstance(made, EdgeattnError)
+        graph, facts = made
+        folder = self._job.work / form / choice.name
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        shutil.copyfile(graph, folder / graph.name)
+        link(weights_of(graph), folder / weights_of(graph).name)
+        self._made[form, choice.name] = folder / graph.name, facts
 
     def forget(self, form: str, choice: QuantizeMethod, error: EdgeattnError) -> None:
         """No method may go on from this graph."""

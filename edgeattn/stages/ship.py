@@ -32,7 +32,9 @@ def assemble(job: Job) -> dict[str, Any]:
         if ".onnx" not in file.name:
             shutil.copyfile(file, out / file.name)
     copy_folder(job.path("quantize"), out)
-    facts, quantized = job.facts("export"), job.facts("quantize")
+    for file in job.path("check").iterdir():
+        shutil.copyfile(file, out / file.name)
+    facts, checked = job.facts("export"), job.facts("check")
     interface = exported_interface(facts)
     manifest = Manifest(
         name=recipe.name,
@@ -44,7 +46,7 @@ def assemble(job: Job) -> dict[str, Any]:
         **dict(interface),
         task=task_spec(recipe, load(graphs / "eval.npz")),
         bench=bench_spec(recipe, interface),
-        candidates=tuple(Candidate.model_validate_json(text) for text in quantized["candidates"]),
+        candidates=tuple(Candidate.model_validate_json(text) for text in checked["candidates"]),
         prefer=recipe.quantize.prefer,
         provenance={
             "teacher": weights_digest(weight_files(job.path("teacher"))),

@@ -57,7 +57,7 @@ quantize: {methods: [fp32]}
 accept: {metric: teacher_agreement, of_teacher: 0.5}
 bench: {pairs: 3}
 """
-HERE = ("preflight", "teacher", "data", "convert", "distill", "export", "quantize", "bundle")
+HERE = ("preflight", "teacher", "data", "convert", "distill", "export", "quantize", "check", "bundle")
 STAGES = (*HERE, "build", "verify", "bench")
 
 

@@ -13,9 +13,9 @@ import tiny_models
 import torch
 import transformers
 
+from edgeattn.check.sound import check_graph
 from edgeattn.convert import Choice, convert, variants
 from edgeattn.errors import ToolError
-from edgeattn.export.check import check_graph
 from edgeattn.export.onnx import PREFERRED_OPSET, export, save
 from edgeattn.export.rewrite import rewrite
 
@@ -74,13 +74,13 @@ def head_products(path):
 
 def test_head_maps_are_folded_into_the_projections(text):
     folder, _, fired = text
-    assert fired == {"fold_head_maps": 2}
+    assert fired == {"fold_head_maps": 2, "compare_truths": 0}
     assert (head_products(folder / "plain.onnx"), head_products(folder / "folded.onnx")) == (2, 0)
     feeds = tiny_models.feeds("bert")
     np.testing.assert_allclose(outputs(folder / "folded.onnx", feeds), outputs(folder / "plain.onnx", feeds), atol=1e-5)
     widths = [tuple(w.dims) for w in onnx.load(folder / "folded.onnx", load_external_data=False).graph.initializer]
     assert widths.count((16, 8)) == 2  # both projections are narrower now: 2 heads of 4 features
-    assert rewrite(ir.load(folder / "folded.onnx")) == {"fold_head_maps": 0}
+    assert rewrite(ir.load(folder / "folded.onnx")) == {"fold_head_maps": 0, "compare_truths": 0}
 
 
 def test_the_efficient_graph_has_standard_operators_only(text):

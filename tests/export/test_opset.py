@@ -11,9 +11,9 @@ import tiny_models
 import torch
 from onnx import TensorProto, helper
 
+from edgeattn.check.sound import check_graph
 from edgeattn.convert import Choice, convert
 from edgeattn.errors import ToolError
-from edgeattn.export.check import check_graph
 from edgeattn.export.onnx import export, save
 from edgeattn.export.opset import lower_to_17
 from edgeattn.export.rewrite import rewrite
