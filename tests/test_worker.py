@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -43,9 +44,9 @@ def pids_in(file: Path) -> list[int]:
 
 @pytest.fixture
 def call(worker_targets: str) -> Callable[..., object]:
-    def in_worker(function: str, argument: object = None, *, timeout_s: float = 30, **limits: int) -> object:
+    def in_worker(function: str, argument: object = None, *, timeout_s: float = 30, **options: Any) -> object:
         target = f"{worker_targets}:{function}"
-        return worker.call(target, argument, stage="build", timeout_s=timeout_s, **limits)
+        return worker.call(target, argument, stage="build", timeout_s=timeout_s, **options)
 
     return in_worker
 
@@ -53,6 +54,13 @@ def call(worker_targets: str) -> Callable[..., object]:
 def test_answers_with_what_the_function_returns(call):
     argument = {"text": "käse\n", "list": [1, 2.5, None, True], "long": "x" * 3_000_000}
     assert call("echo", argument) == argument
+
+
+def test_its_progress_arrives_here_and_may_be_ignored(call):
+    said = []
+    assert call("count_up", 20, progress=lambda *step: said.append(step)) == "done"
+    assert sorted(said) == [(done, 20, "layers") for done in range(1, 21)]
+    assert call("count_up", 2) == "done"
 
 
 def test_child_imports_only_what_its_target_needs(call):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgeattn.bench.compare import fastest
+from edgeattn.bench.compare import TOGETHER, fastest
 from edgeattn.bench.inputs import bench_feeds
 from edgeattn.bench.leg import Engine
 from edgeattn.build.engines import Engines
@@ -15,9 +15,11 @@ from edgeattn.build.trials import Trial
 from edgeattn.bundle import Bundle
 from edgeattn.errors import EdgeattnError, ResourceError
 from edgeattn.progress import Progress
+from edgeattn.runtimes import RUNTIMES
 from edgeattn.scratch import scratch
 from edgeattn.store import Store
 
+ON_A_GPU = 2  # engines that run at once at most: what they take of a GPU's memory is not in that of their processes
 FEEDS = 4  # different inputs of each length, used in rotation
 Latencies = dict[int | None, float]  # tokens, None without a length -> ms of one inference
 
@@ -89,7 +91,14 @@ def _measure(bundle: Bundle, trials: Sequence[Trial], engines: Engines, progress
                 if len(failed) == len(trials):
                     raise
         sides = {trial.name: trial.candidate.side for trial in trials}
-        timed = fastest(made, {name: sides[name] for name in made}, feeds, progress=progress)
+        compiled = any(RUNTIMES[engine.runtime].compiles for engine in made.values())
+        timed = fastest(
+            made,
+            {name: sides[name] for name in made},
+            feeds,
+            together=ON_A_GPU if compiled else TOGETHER,
+            progress=progress,
+        )
     return {
         "latency_ms": {
             name: {"whole" if length is None else str(length): ms for length, ms in timing.latency_ms.items()}

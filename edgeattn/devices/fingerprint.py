@@ -37,6 +37,7 @@ def fingerprint(root: Path | None = None) -> dict[str, Any]:
         "cpu_model": cpu.model,
         "module": board.module,
         "sm": board.sm,
+        "gpus": list(board.gpus),
         "l4t": board.l4t,
         "power_mode": board.power_mode,
         "architecture": architecture(root),

@@ -7,6 +7,7 @@ import json
 import pytest
 import tiny_bundle
 
+from edgeattn.bench.compare import Timing
 from edgeattn.build.engines import Engines
 from edgeattn.build.run import build
 from edgeattn.build.trials import trials_of
@@ -15,6 +16,7 @@ from edgeattn.devices import fingerprint
 from edgeattn.errors import ResourceError
 from edgeattn.progress import Progress
 from edgeattn.runtimes.onnxruntime import OnnxRuntime
+from edgeattn.runtimes.tensorrt_family.gpu import gpu_here
 from edgeattn.store import Store
 
 
@@ -31,6 +33,15 @@ def built(monkeypatch):
     monkeypatch.setattr(OnnxRuntime, "compiles", True)
     monkeypatch.setattr(OnnxRuntime, "build", counted)
     return calls
+
+
+@pytest.fixture(autouse=True)
+def _untimed(monkeypatch):
+    """What is tested is the building: every engine that was built has the same latency."""
+    same = Timing({16: 1.0}, 1)
+    monkeypatch.setattr(
+        "edgeattn.build.timing.fastest", lambda engines, *_args, **_options: dict.fromkeys(engines, same)
+    )
 
 
 def unbuilt(folder, **options):
@@ -73,3 +84,19 @@ def test_a_build_that_is_killed_for_memory_says_what_to_do_and_the_others_go_on(
     assert len(failed) == 2
     assert {row["why"] for row in failed} == {"was killed (SIGKILL); its peak was 3100 MiB; add swap"}
     assert document["efficient"]["chosen"] == "efficient fp32, onnxruntime"
+
+
+@pytest.mark.skipif(gpu_here() is not None, reason="this machine has a GPU")
+def test_a_runtime_that_needs_a_gpu_leaves_the_others_to_it(tmp_path):
+    pytest.importorskip("tensorrt_rtx")
+    both = [{"name": name, "opset": [17, 21], "methods": ["fp32"]} for name in ("tensorrt_rtx", "onnxruntime")]
+    bundle = unbuilt(tmp_path / "bundle", target=tiny_bundle.this_machine(runtimes=both))
+    offered = [
+        each.model_copy(update={"runtimes": ("tensorrt_rtx", "onnxruntime")}) for each in bundle.manifest.candidates
+    ]
+    bundle.manifest = bundle.manifest.model_copy(update={"candidates": tuple(offered)})
+    document = build(bundle, store=Store(tmp_path / "store"), progress=Progress())
+    failed = {row["runtime"]: row["why"] for row in document["candidates"] if row["state"] == "failed"}
+    assert list(failed) == ["tensorrt_rtx"]
+    assert "needs an NVIDIA GPU" in failed["tensorrt_rtx"]
+    assert document["efficient"]["chosen"].startswith("efficient fp32, onnxruntime")

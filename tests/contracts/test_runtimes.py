@@ -30,13 +30,26 @@ ANY_X86 = CpuFacts(instruction_sets=("avx2", "avx512f", "avx512_vnni", "avx512_b
 ANY_ARM = CpuFacts(instruction_sets=("neon", "asimdhp", "bf16", "i8mm"))
 
 
+@pytest.fixture(scope="module")
+def originals(tmp_path_factory):
+    """runtime -> a folder with the dense graph and its engine, made when it is first asked for."""
+    made = {}
+
+    def of(name):
+        if name not in made:
+            made[name] = tmp_path_factory.mktemp(name)
+            onnx.save(tiny_bundle.graph(dense=True), made[name] / "model.onnx")
+            tiny_bundle.build_engine(name, made[name] / "model.onnx", made[name] / "engine")
+        return made[name]
+
+    return of
+
+
 @pytest.fixture
-def built(tmp_path, name):
+def built(tmp_path, name, originals):
     """A folder with the dense graph and its engine."""
     require(name)
-    onnx.save(tiny_bundle.graph(dense=True), tmp_path / "model.onnx")
-    tiny_bundle.build_engine(name, tmp_path / "model.onnx", tmp_path / "engine")
-    return tmp_path
+    return shutil.copytree(originals(name), tmp_path, dirs_exist_ok=True)
 
 
 @pytest.fixture

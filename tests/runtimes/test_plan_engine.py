@@ -18,6 +18,7 @@ from edgeattn.runtimes.base import Configuration
 from edgeattn.runtimes.tensorrt_family import runtime as module
 from edgeattn.runtimes.tensorrt_family.gpu import Gpu, gpu_here
 from edgeattn.runtimes.tensorrt_family.memory import workspace_bytes
+from edgeattn.runtimes.tensorrt_family.missing import how_to_get_tensorrt
 from edgeattn.runtimes.tensorrt_family.profiles import profile_of
 
 pytest.importorskip("tensorrt_rtx")
@@ -100,6 +101,7 @@ def test_without_a_gpu_an_engine_is_neither_run_nor_built(bundle, tmp_path):
         RTX.load(bundle, bundle / "engine" / "efficient")
     with pytest.raises(DeviceError, match="needs an NVIDIA GPU"):
         RTX.build(bundle / "model.onnx", tmp_path / "engine", method="fp32")
+    assert run(["verify", str(bundle)]) == 4
 
 
 @pytest.mark.parametrize("name", ["engine.plan", "layers.json"])
@@ -131,8 +133,28 @@ def test_a_library_that_is_missing_says_how_to_get_it(monkeypatch, tmp_path):
     assert raised.value.fix == "pip install 'edgeattn[rtx]'"
     with pytest.raises(DeviceError, match="TensorRT is not installed: no Python module tensorrt") as raised:
         RUNTIMES["tensorrt"].require()
-    assert "sudo apt install python3-libnvinfer" in raised.value.fix
-    assert "--system-site-packages" in raised.value.fix
+    assert "tensorrt" in raised.value.fix
+
+
+@pytest.mark.parametrize(
+    ("files", "says"),
+    [
+        (["usr/lib/python3.10/dist-packages/tensorrt"], "`python3.10 -m venv --system-site-packages`"),
+        (["usr/lib/python3.12/dist-packages/tensorrt"], "is for Python 3.12, this is 3.10: make the virtual"),
+        (
+            ["usr/lib/python3.8/dist-packages/tensorrt"],
+            "is for Python 3.8, and edgeattn needs 3.10 or later: build the",
+        ),
+        (["etc/nv_tegra_release"], "JetPack has it: sudo apt install python3-libnvinfer"),
+        ([], "pip install 'edgeattn[tensorrt]'"),
+    ],
+    ids=["JetPack 6, closed environment", "JetPack 7, other Python", "JetPack 5", "Jetson without it", "no Jetson"],
+)
+def test_where_to_find_jetpacks_module(tmp_path, files, says):
+    for name in files:
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text("# R36 (release), REVISION: 4.3, GCID: 1, BOARD: generic\n")
+    assert says in how_to_get_tensorrt(tmp_path, (3, 10))
 
 
 @pytest.mark.parametrize(

@@ -150,6 +150,7 @@ def session(cuda):
         get_tensor_name=lambda place: "xy"[place],
         get_tensor_mode=lambda name: INPUT if name == "x" else OUTPUT,
         get_tensor_dtype=lambda name: "FLOAT",
+        device_memory_size=4096,
         create_execution_context=create_execution_context,
     )
     made = PlanSession(Loaded(trt, engine, None, None), RANGES, {"runtime": "tensorrt"})
@@ -183,7 +184,11 @@ def test_a_shape_that_comes_again_becomes_a_cuda_graph_and_another_one_ends_it(s
         np.testing.assert_array_equal(session.run({"x": given})["y"], 2 * given)
     assert cuda.log == ["launched"] * 3 + ["recorded"]
     assert cuda.launches == 3
-    assert session.describe() == {"runtime": "tensorrt", "cuda_graphs": True}
+    assert session.describe() == {
+        "runtime": "tensorrt",
+        "cuda_graphs": True,
+        "device_memory_bytes": 4096,
+    }
     given = x(2)
     np.testing.assert_array_equal(session.run({"x": given})["y"], 2 * given)
     assert cuda.launches == 3

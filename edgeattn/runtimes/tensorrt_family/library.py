@@ -11,7 +11,9 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
+from edgeattn.devices.root import system_root
 from edgeattn.errors import DeviceError
+from edgeattn.runtimes.tensorrt_family.missing import how_to_get_tensorrt
 from edgeattn.versions import UNKNOWN, installed_version
 
 POLYGRAPHY = "polygraphy"
@@ -25,7 +27,6 @@ class Library:
     name: str
     title: str
     extra: str
-    install: str
 
     def version(self) -> str | None:
         """The installed version; None where it is not installed. It is only imported if it has no metadata."""
@@ -36,7 +37,7 @@ class Library:
         """Import the module; returns its version. Raises DeviceError where it or Polygraphy is missing."""
         version = self.version()
         if version is None:
-            raise DeviceError(f"{self.title} is not installed: no Python module {self.name}", fix=self.install)
+            raise DeviceError(f"{self.title} is not installed: no Python module {self.name}", fix=self.remedy())
         if installed_version(POLYGRAPHY) is None:
             fact = f"{self.title} {version} is installed, Polygraphy, which drives it, is not"
             raise DeviceError(fact, fix="pip install polygraphy")
@@ -50,7 +51,11 @@ class Library:
         except ImportError as error:
             python = ".".join(map(str, sys.version_info[:2]))
             fact = f"{self.name} {self.version()} cannot be imported in Python {python}: {error}"
-            raise DeviceError(fact, fix=self.install) from error
+            raise DeviceError(fact, fix=self.remedy()) from error
+
+    def remedy(self) -> str:
+        """How to get the module on this machine."""
+        return how_to_get_tensorrt(system_root()) if self is TENSORRT else f"pip install 'edgeattn[{self.extra}]'"
 
     def select(self) -> None:
         """Have Polygraphy use this library. In a process of its own, before Polygraphy is imported."""
@@ -60,14 +65,6 @@ class Library:
         os.environ[_SWITCH] = wanted
 
 
-TENSORRT = Library(
-    name="tensorrt",
-    title="TensorRT",
-    extra="tensorrt",
-    install="on a Jetson, JetPack has it: sudo apt install python3-libnvinfer, and make edgeattn's virtual environment "
-    "with the system's Python and --system-site-packages; elsewhere: pip install 'edgeattn[tensorrt]'",
-)
-RTX = Library(
-    name="tensorrt_rtx", title="TensorRT for RTX", extra="rtx", install="pip install 'edgeattn[rtx]'"
-)  # fmt: skip
+TENSORRT = Library(name="tensorrt", title="TensorRT", extra="tensorrt")
+RTX = Library(name="tensorrt_rtx", title="TensorRT for RTX", extra="rtx")
 LIBRARIES = {library.name: library for library in (TENSORRT, RTX)}

@@ -16,6 +16,7 @@ from edgeattn.runtimes.tensorrt_family.cuda import Capture, Graph, Stopwatch, ru
 from edgeattn.runtimes.tensorrt_family.deserialize import Loaded
 from edgeattn.runtimes.tensorrt_family.profiles import Shapes, profile_of
 
+_MEMORY = ("device_memory_size_v2", "device_memory_size")  # of an engine; the first since TensorRT 10.1
 # Inferences of one shape, in a row, before it is recorded as a CUDA graph: recording takes as long as some inferences.
 _RECORD_AFTER = 3
 
@@ -70,9 +71,12 @@ class PlanSession:
             self.stream.synchronize()
 
     def describe(self) -> dict[str, Any]:
-        """Version, GPU, profiles, and whether inferences of one shape become a CUDA graph."""
+        """Version, GPU, profiles, whether inferences of one shape become a CUDA graph, and the memory that a context
+        takes on the device."""
         graphs = all(context.graphs for context in self._contexts.values())
-        return {**self._facts, "cuda_graphs": graphs}
+        engine = self._loaded.engine
+        memory = next((getattr(engine, name) for name in _MEMORY if hasattr(engine, name)), None)
+        return {**self._facts, "cuda_graphs": graphs, "device_memory_bytes": memory}
 
     def context_for(self, shapes: Shapes) -> Context:
         """The context of the profile that the shapes fit, set to them."""

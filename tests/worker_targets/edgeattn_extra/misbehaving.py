@@ -11,8 +11,10 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
+from edgeattn._worker_child import report
 from edgeattn.errors import BundleError
 
 
@@ -96,3 +98,12 @@ def counter(start: int) -> Callable[[Any], Any]:
         return {"pid": os.getpid(), "sum": sum(seen)}
 
     return answer
+
+
+def count_up(total: int) -> str:
+    threads = [Thread(target=report, args=(done, total, "layers")) for done in range(1, total + 1)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return "done"
