@@ -153,6 +153,7 @@ def _for_targets(runs: Sequence[Run], folders: Sequence[Path], as_json: bool) ->
     outcomes = []
     for run, folder in zip(runs, folders, strict=True):
         outcome = Outcome(run.device.name)
+        run.progress.line(f"target {outcome.name}")
         with outcome.caught():
             make(run)
             bundle = bundles[outcome.name] = ship(run, folder)
@@ -161,7 +162,7 @@ def _for_targets(runs: Sequence[Run], folders: Sequence[Path], as_json: bool) ->
 
     def show(found: Sequence[tuple[str, Any]]) -> None:
         for name, _ in found:
-            click.echo(f"-- {name}")
+            click.echo(f"\n-- {name}")
             show_bundle(bundles[name])
 
     emit_outcomes(outcomes, as_json, show, key="target")

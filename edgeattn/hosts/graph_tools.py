@@ -92,7 +92,13 @@ def trtexec(
 
 
 def polygraphy(
-    program: str, bundle: str, candidate: Candidate, ranges: Mapping[str, ShapeRange], typing: Typing, inputs: str
+    program: str,
+    bundle: str,
+    candidate: Candidate,
+    ranges: Mapping[str, ShapeRange],
+    typing: Typing,
+    workspace_bytes: int | None,
+    inputs: str,
 ) -> str:
     """Compares a candidate's graph in TensorRT with the same graph in ONNX Runtime.
 
@@ -106,8 +112,10 @@ def polygraphy(
     words = [program, "run", graph_of(bundle, candidate), "--trt", "--onnxrt", "--load-inputs", inputs]
     for option, each in shapes.items():
         words += [option, *(f"{name}:[{','.join(map(str, shape))}]" for name, shape in each.items())]
-    words += [*typing.flags(candidate.method, "--strongly-typed"), "--compare", "cosine_similarity"]
-    return shlex.join([*words, "--cosine-similarity-threshold", f"{candidate.least_cosine:g}"])
+    words += typing.flags(candidate.method, "--strongly-typed")
+    words += [] if workspace_bytes is None else ["--pool-limit", f"workspace:{workspace_bytes}"]
+    words += ["--compare", "cosine_similarity", "--cosine-similarity-threshold", f"{candidate.least_cosine:g}"]
+    return shlex.join(words)
 
 
 def polygraphy_inputs(python: str, bundle: str, interface: Interface, inputs: str) -> str:

@@ -13,13 +13,14 @@ from edgeattn.devices.profile import Release
 from edgeattn.hosts.graph_tools import TYPINGS, Typing, polygraphy, polygraphy_inputs, trtexec
 from edgeattn.manifest import Candidate
 from edgeattn.runtimes.base import ShapeRange, ShapeRanges
+from edgeattn.runtimes.tensorrt_family.memory import WORKSPACE_SHARE
 
 VENV = "edgeattn-venv"
 OLDEST_PYTHON = Version("3.10")
 _SMALL_BYTES = 8 << 30  # builds were killed on boards with less: NVIDIA/TensorRT#3355, #4220
-_WORKSPACE_SHARE = 8  # of the memory, for a layer's scratch memory: 512 MiB of 4 GiB
 _INPUTS = "inputs.json"
-# NVIDIA's image of JetPack 6.1, with TensorRT 10.3.
+# NVIDIA's image of JetPack 6.1, with TensorRT 10.3; torch-tensorrt is built in it for JetPack 6.2 (pytorch/TensorRT,
+# .github/scripts/filter-matrix.py).
 _IMAGE, _RELEASE = "nvcr.io/nvidia/l4t-jetpack:r36.4.0", "JetPack 6.1 to 6.2"
 
 
@@ -30,7 +31,7 @@ def sections(bundle: Bundle, profile: DeviceProfile, requirement: str) -> Iterat
         yield _MEMORY
     manifest, ranges = bundle.manifest, _spanning(shape_ranges(bundle))
     candidates = [candidate for candidate in manifest.candidates if "tensorrt" in candidate.runtimes]
-    workspace = profile.memory_bytes // _WORKSPACE_SHARE if small and profile.memory_bytes else None
+    workspace = int(profile.memory_bytes * WORKSPACE_SHARE) if small and profile.memory_bytes else None
     yield _TRTEXEC
     yield from _blocks(
         profile.software,
@@ -42,7 +43,7 @@ def sections(bundle: Bundle, profile: DeviceProfile, requirement: str) -> Iterat
     yield from _blocks(
         [release for release in profile.software if not too_old(release)],
         candidates,
-        lambda candidate, typing: polygraphy(program, manifest.name, candidate, ranges, typing, _INPUTS),
+        lambda candidate, typing: polygraphy(program, manifest.name, candidate, ranges, typing, workspace, _INPUTS),
     )
     if any(release.l4t for release in profile.software):
         yield _CONTAINER.format(image=_IMAGE, release=_RELEASE, requirement=requirement, name=manifest.name)
@@ -115,6 +116,6 @@ Save it as `edgeattn-image/Dockerfile`.
     docker run --rm --runtime nvidia --volume "$PWD:/bundles" edgeattn build /bundles/{name}
     docker run --rm --runtime nvidia --volume "$PWD:/bundles" edgeattn verify /bundles/{name}
 
-The images of JetPack 5 have Python 3.8, which is too old. For JetPack 7 there is no image of this name; NVIDIA names
-its TensorRT image for Arm, `nvcr.io/nvidia/tensorrt`, in its place.
+JetPack 5's images have Python 3.8, which is too old. For JetPack 7, NVIDIA's documents of TensorRT 11.4.1 name another
+image, `nvcr.io/nvidia/tensorrt`; whether it serves TensorRT 10 there is UNCONFIRMED.
 """

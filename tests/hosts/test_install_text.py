@@ -126,6 +126,7 @@ def test_polygraphy_understands_its_lines_and_inputs(jetson: Bundle, tmp_path: P
     assert "tiny/candidates/efficient-fp16/model.onnx" in scripts[0]
     assert ".add('input_ids', min=[1, 1], opt=[1, 16], max=[1, 16])" in scripts[0]
     assert "fp16=True" in scripts[0]
+    assert "memory_pool_limits={trt.MemoryPoolType.WORKSPACE: 536870912}" in scripts[0]
     assert "fp16=True" not in scripts[1]
 
 
@@ -144,7 +145,7 @@ def test_names_of_inputs_are_quoted_for_the_shell_and_for_trtexec(jetson: Bundle
     candidate = jetson.manifest.candidates[0]
     words = shlex.split(trtexec("tiny", candidate, ranges, interface, TYPINGS[0], None))
     assert "--maxShapes='scope/Input:0':4x8" in words
-    assert "scope/Input:0:[4,8]" in shlex.split(polygraphy("p", "tiny", candidate, ranges, TYPINGS[0], "in.json"))
+    assert "scope/Input:0:[4,8]" in shlex.split(polygraphy("p", "tiny", candidate, ranges, TYPINGS[0], None, "in.json"))
 
 
 def test_trtexec_takes_no_shapes_for_a_model_of_one_size(jetson: Bundle) -> None:
