@@ -34,6 +34,6 @@ def _case(row: Row, document: Document) -> Xml.Element:
     if row.verdict == "PASS" and row.blocking:
         return case
     name = "skipped" if not row.blocking else "failure" if row.verdict == "FAIL" else "error"
-    said = row.why or dict(zip(text.HEAD, text.figures(row, document.unit), strict=True))["ratio"]
-    Xml.SubElement(case, name, message=plain(f"{text.verdict(row)} {said}"))
+    said = f"{text.verdict(row)} {row.why or ''}".rstrip() if row.verdict else row.why or "recorded, not judged"
+    Xml.SubElement(case, name, message=plain(said))
     return case

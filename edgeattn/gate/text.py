@@ -65,7 +65,8 @@ def sentences(document: Document) -> list[str]:
     """Why rows do not pass, and notes."""
     found = []
     for row in document.rows:
-        if row.why and row.verdict != "PASS":
+        said = row.blocking or row.verdict != "INCONCLUSIVE"  # what is advisory and cannot be told is no news
+        if row.why and row.verdict != "PASS" and said:
             advisory = "" if row.blocking or row.verdict is None else " (advisory)"
             found.append(f"{cell(row, document.unit)}{advisory}: {row.why}")
         if row.noise and row.verdict == "INCONCLUSIVE" and row.blocking:

@@ -39,7 +39,11 @@ class Session(Protocol):
         ...
 
     def describe(self) -> dict[str, Any]:
-        """JSON facts of how this session runs: version, threads, optimizers that are off."""
+        """JSON facts of how this session runs: version, threads, optimizers that are off.
+
+        nodes_elsewhere: where the runtime can say, the operators that run elsewhere than where they should, such as on
+        the processor in place of the GPU.
+        """
         ...
 
 

@@ -79,6 +79,7 @@ class OnnxRuntime(GraphRuntime[Settings]):
         # Always set: ONNX Runtime's own default counts the machine's cores, not those that a container may use.
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
+        options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
         try:
             session = onnxruntime.InferenceSession(
                 str(graph), options, providers=providers, disabled_optimizers=disabled or None
@@ -94,8 +95,21 @@ class OnnxRuntime(GraphRuntime[Settings]):
                 where=str(graph),
                 fix="install an onnxruntime-gpu for this machine's CUDA, or build the bundle again without one",
             )
-        own = {"providers": session.get_providers(), "threads": threads, "disabled_optimizers": disabled}
+        own = {
+            "providers": session.get_providers(),
+            "nodes_elsewhere": _nodes_elsewhere(session, engine.provider),
+            "threads": threads,
+            "disabled_optimizers": disabled,
+        }
         return OnnxRuntimeSession(session, {**facts, **own})
+
+
+def _nodes_elsewhere(session: Any, provider: str) -> int | None:
+    """Nodes that another provider runs, such as the CPU for the GPU; None where an older one cannot say."""
+    if not hasattr(session, "get_provider_graph_assignment_info"):
+        return None
+    parts = session.get_provider_graph_assignment_info()
+    return sum(len(part.get_nodes()) for part in parts if part.ep_name != provider)
 
 
 RUNTIME = OnnxRuntime()

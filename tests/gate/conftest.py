@@ -28,7 +28,7 @@ def own_cache(tmp_path, monkeypatch):
 def hasty(monkeypatch):
     """A quick protocol of milliseconds, and two pairs in place of ten."""
     quick = replace(
-        protocols.QUICK, window_s=0.004, agree=10.0, warm_min_s=0.01, warm_max_s=0.1, block_s=0.005, samples=64
+        protocols.QUICK, window_s=0.004, agree=10.0, warm_min_s=0.01, warm_max_s=10.0, block_s=0.005, samples=64
     )
     monkeypatch.setattr(protocols, "QUICK", quick)
     looks = (Look(2, 0.25), Look(3, 0.125))

@@ -45,7 +45,8 @@ def test_a_rebuild_passes_and_writes_what_ci_reads(tiny, baseline, tmp_path, giv
     assert (document["schema"], document["verdict"], document["exit_code"]) == (1, "PASS", 0)
     assert row(document, "p50")["pairs"] == 10
     assert len(row(document, "p50")["runs"][0]["ratios"]) == 10
-    assert {each["metric"] for each in document["rows"]} >= {"spearman", "disk", "nodes", "p50", "memory"}
+    found = {each["metric"] for each in document["rows"]}
+    assert found >= {"spearman", "disk", "nodes", "nodes_elsewhere", "p50", "memory"}
     assert document["baseline"]["saved"]["digest"] == digest_of(tiny)
     assert document["reproduce"].startswith(f"edgeattn gate {rebuilt.path} --baseline {baseline} --threads 1 --quick")
     assert "both bundles have the same digest: the candidate is compared with itself" in document["notes"]

@@ -78,6 +78,9 @@ def test_junit_has_a_case_per_metric():
         "nodes": [],
         "p50 at 512 tokens": ["skipped"],
     }
+    assert [each.get("message") for each in suite.iter("skipped")] == [
+        "(INCONCLUSIVE) undecided", "new: recorded, not judged",
+    ]  # fmt: skip
     assert suite.find("testcase/failure").get("message") == "FAIL 10.0% more"
 
 

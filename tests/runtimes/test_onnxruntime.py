@@ -27,6 +27,7 @@ def test_an_engine_is_a_configuration_and_copies_no_weights(root):
     facts = RUNTIME.load(root, root / "built").describe()
     assert facts["disabled_optimizers"] == ["SkipLayerNormFusion"]
     assert facts["providers"] == ["CPUExecutionProvider"]
+    assert facts["nodes_elsewhere"] == 0
 
 
 def test_on_a_gpu_it_is_tried_on_the_cpu_and_on_the_gpu(root, monkeypatch):
