@@ -34,11 +34,11 @@ _KEY = Key(None, "p50")
 Noise = Callable[[np.random.Generator, int], np.ndarray]
 
 
-# --- five shapes of noise: ln(latency) of one process, and what moves between two that run in turn --------------
+# --- five shapes of noise: ln(latency) of the processes of each pair, baseline and candidate: [pairs, 2] --------
 
 
 def gaussian(rng: np.random.Generator, pairs: int) -> np.ndarray:
-    """Processes that differ by normal noise: [pairs, 2] for baseline and candidate, as all of these."""
+    """Fresh processes of one engine differ by normal noise."""
     return rng.normal(size=(pairs, 2))
 
 

@@ -31,8 +31,8 @@ def render(document: Document) -> str:
         *[_line([escape(each) for each in row]) for row in rows],
         "",
         f"Ratio: candidate / baseline, above 1 is worse. A change up to {rule['ignore']:.0%} is ignored, one of "
-        f"{rule['catch']:.0%} is caught; verdicts in brackets decide nothing. Detectable: the slowdown that fails with "
-        "95 % power in this noise.",
+        f"{rule['catch']:.0%} is caught; verdicts in brackets decide nothing. Detectable: the slowdown that the most "
+        "pairs would tell from what is ignored, with 95 % power in this noise.",
         "",
         *[f"- {escape(sentence)}" for sentence in text.sentences(document)],
         "",

@@ -38,7 +38,8 @@ class Finding:
 
     verdict: None where more pairs are needed. ratio: candidate / baseline, the Hodges-Lehmann estimate. low, high: its
     one-sided bounds, each wrong with chance `alpha` at most; None with fewer than two pairs.
-    minimum_detectable: the slowdown, such as 0.03, that a gate with this noise fails with 95 % power at its last look.
+    minimum_detectable: the slowdown, such as 0.03, that two runs of the most pairs tell from what is ignored with 95 %
+    power in this noise. A smaller catch than this leads to INCONCLUSIVE.
     """
 
     verdict: Verdict | None
@@ -54,7 +55,7 @@ class Finding:
 class Rule:
     """The sequential test of one metric.
 
-    A differences is d = ln(candidate / baseline) of one pair, so that more is worse. ignore: a change up to this never
+    A difference is d = ln(candidate / baseline) of one pair, so that more is worse. ignore: a change up to this never
     fails, except by chance. catch: a change of this much never passes, except by chance. The chances of all looks add
     up to 0.5 %.
     """
@@ -87,7 +88,7 @@ class Rule:
         )
 
     def _detectable(self, differences: Sequence[float]) -> float | None:
-        """The slowdown that fails both runs with 95 % power at the last look, for the noise of these differences."""
+        """See `Finding`. It leaves out that a gate may pass a slowdown below its catch before the last look."""
         spread = standard_deviation(differences)
         if spread is None:
             return None
