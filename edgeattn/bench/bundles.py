@@ -15,7 +15,7 @@ from edgeattn.bench.protocol import Protocol
 from edgeattn.bundle import Bundle
 from edgeattn.devices.probe import usable_threads
 from edgeattn.errors import BundleError, InputError
-from edgeattn.meters import choose
+from edgeattn.meters import choose_with_reasons
 from edgeattn.progress import Progress
 from edgeattn.recognition import target_here
 
@@ -91,16 +91,18 @@ def bench(
         )
         for length in dict.fromkeys(lengths or manifest.bench.lengths or (None,))
     ]
-    return session.run(
+    chosen = choose_with_reasons(profiles[0])
+    document = session.run(
         contestants,
         cases,
         reference=next(iter(contestants)),
         pairs=pairs or manifest.bench.pairs,
         unit=manifest.length_unit,
-        meter=choose(profiles[0]),
+        meter=chosen.meter,
         protocol=protocol,
         progress=progress,
     )
+    return {**document, "meters_passed_over": chosen.passed_over}
 
 
 def names(paths: Sequence[Path]) -> list[str]:

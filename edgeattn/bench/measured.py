@@ -11,6 +11,7 @@ import numpy as np
 from edgeattn.bench.statistics import percentile
 
 _MB = 1e6
+_ENERGY = ("energy_mj", "energy_net_mj", "energy_scope", "energy_source", "watts", "energy_window_s")
 
 
 @dataclass
@@ -21,21 +22,21 @@ class InCase:
     steady: list[bool] = field(default_factory=list)
     without_transfers_ns: list[int] = field(default_factory=list)  # single inferences
     peak_bytes: list[int] = field(default_factory=list)
-    joules: float = 0.0  # over all energy windows
+    joules: float = 0.0  # gross, over all energy windows
+    energy_s: float = 0.0  # of them
     inferences: int = 0  # in them
     energy: dict[str, str] | None = None  # its scope and source
-    no_energy: bool = False  # a window failed
+    no_energy: str | None = None  # why a window failed
 
     def p50s_ns(self) -> list[float]:
         """The median of each pair, in ns."""
         return [float(np.median(series)) for series in self.series]
 
-    def facts(self) -> dict[str, Any]:
-        """As JSON, for a cell of the document."""
+    def facts(self, idle_watts: float | None = None) -> dict[str, Any]:
+        """As JSON, for a cell of the document. idle_watts: of the machine with no engine running."""
         p50s = self.p50s_ns()
         p90s = [percentile(series, 90) for series in self.series]
         known = [value for value in p90s if value is not None]
-        energy = None if self.no_energy else self.energy
         return {
             "p50_ms": statistics.median(p50s) / 1e6,
             # A process with too few samples has no p90; a median over the others would favour the fast ones.
@@ -45,11 +46,26 @@ class InCase:
             else None,
             "p50_ms_by_pair": [value / 1e6 for value in p50s],
             "peak_memory_mb": statistics.median(self.peak_bytes) / _MB if self.peak_bytes else None,
-            "energy_mj": None if energy is None else self.joules / self.inferences * 1e3,
-            "energy_scope": None if energy is None else energy["scope"],
-            "energy_source": None if energy is None else energy["source"],
+            **self._energy(idle_watts),
             "samples": sum(map(len, self.series)),
             "steady": all(self.steady),
+        }
+
+    def _energy(self, idle_watts: float | None) -> dict[str, Any]:
+        """Energy per inference: gross, and net of what the machine draws when it is idle."""
+        energy = None if self.no_energy else self.energy
+        if energy is None:
+            return {**dict.fromkeys(_ENERGY), "energy_unavailable": self.no_energy}
+        net = None if idle_watts is None else self.joules - idle_watts * self.energy_s
+        return {
+            "energy_mj": self.joules / self.inferences * 1e3,
+            # The baseline is as noisy as the window: an engine that draws next to nothing can come out below it.
+            "energy_net_mj": None if net is None or net <= 0 else net / self.inferences * 1e3,
+            "energy_scope": energy["scope"],
+            "energy_source": energy["source"],
+            "watts": self.joules / self.energy_s,
+            "energy_window_s": self.energy_s,
+            "energy_unavailable": None,
         }
 
 

@@ -22,7 +22,8 @@ class Protocol:
     block_s: float = 1.0
     samples: int = 64  # the fewest inferences that a process times (the floor of a p90) ...
     measure_max_s: float = 30.0  # ... unless that takes longer than this
-    energy_s: float = 10.0  # of a window in which energy is read, once per contestant; 0: over the timed blocks
+    energy_s: float = 10.0  # of a window in which energy is read, once per contestant; 0: over the timed blocks.
+    # A slow sensor makes it longer. A window as long, with no engine running, is the idle baseline.
     feeds: int = 8  # different inputs, used in rotation
     seed: int = 0
 
@@ -31,7 +32,7 @@ class Protocol:
 
         def session(warm_s: float, timed_s: float) -> float:
             pair_s = START_S + contestants * (LOAD_S + lengths * (warm_s + timed_s))
-            return pairs * pair_s + contestants * lengths * self.energy_s
+            return pairs * pair_s + (contestants * lengths + 1) * self.energy_s
 
         return (
             session(self.warm_min_s, self.blocks * self.block_s),
@@ -45,9 +46,10 @@ class Protocol:
             "processes": "a fresh one per contestant and pair, timed at every length, blocks in random order",
             "cold_start": "loading the engine and its first run, at the shortest length",
             "memory": "the process's peak after its warm-up at a length, less its peak before it loaded the engine",
-            "energy": f"a window of {self.energy_s:g} s per contestant and length"
+            "energy": f"a window of {self.energy_s:g} s, longer for a slow sensor, per contestant and length; "
+            "idle: one as long with every engine loaded and none running, at the same power mode and governor"
             if self.energy_s
-            else "over the timed blocks",
+            else "over the timed blocks, no idle baseline",
         }
 
     @classmethod

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import random
 import statistics
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -19,13 +20,14 @@ from typing import Any
 
 from edgeattn.bench.contestant import Case, Contestant
 from edgeattn.bench.inputs import save_feeds
-from edgeattn.bench.leg import Leg, Turns
+from edgeattn.bench.leg import PAUSE_S, Leg, Turns
 from edgeattn.bench.measured import InCase, Seen
 from edgeattn.bench.protocol import Protocol
 from edgeattn.bench.raw import ENCODING, pack
 from edgeattn.bench.statistics import ratio
 from edgeattn.devices.probe import machine_facts
-from edgeattn.meters import Meter
+from edgeattn.meters import Meter, full_window_s, slowness
+from edgeattn.plaintext import plain
 from edgeattn.progress import Progress
 from edgeattn.scratch import scratch
 
@@ -50,6 +52,7 @@ def run(
     unit: of the cases' lengths, such as "tokens". protocol: the full one when None.
 
     {schema, created_utc, machine, reference, unit, threads, pairs, protocol, checked,
+     meter: {name, scope, period_s, full_window_s, idle_watts} or None,
      contestants: {name: {bundle, method, runtime, disk_bytes, cold_start_ms, ...}},
      cells: [{length, batch_size,
               contestants: {name: {p50_ms, p90_ms, p50_without_transfers_ms, energy_mj, peak_memory_mb, ...}},
@@ -94,8 +97,22 @@ def run(
         "pairs": pairs,
         "protocol": protocol.facts(),
         "checked": "outputs of the timed processes: golden samples, repeated inputs",
+        "meter": _meter_facts(meter, session.idle_watts),
         "cells": [session.cell(place, reference) for place in range(len(cases))],
         "raw": {"encoding": ENCODING, "series": series},
+    }
+
+
+def _meter_facts(meter: Meter | None, idle_watts: float | None) -> dict[str, Any] | None:
+    """What energy was read with; full_window_s: below it, energies are less certain."""
+    if meter is None:
+        return None
+    return {
+        "name": meter.name,
+        "scope": meter.scope,
+        "period_s": meter.period_s,
+        "full_window_s": full_window_s(meter),
+        "idle_watts": idle_watts,
     }
 
 
@@ -129,6 +146,7 @@ class Session:
         self.meter = meter
         self.seen = {name: Seen([InCase() for _ in cases]) for name in contestants}
         self.shuffle = random.Random(protocol.seed)
+        self.idle_watts: float | None = None
         self._pairs = 0
 
     def pair(self, places: Sequence[int] | None = None) -> None:
@@ -155,11 +173,10 @@ class Session:
                         self._block(self.seen[name].cases[place], turns.give(legs[name]), place)
             if not first:
                 return
-            for name in self._order():  # in the processes that were just timed
+            for name in legs:  # in the processes that were just timed
                 self.contestants[name].check(name, turns.give(legs[name]), self.cases)
-                if protocol.energy_s:
-                    for place in range(len(self.cases)):
-                        self._energy(self.seen[name].cases[place], legs[name], place)
+            if self.meter is not None and protocol.energy_s:
+                self._read_energy(self.meter, legs, turns)
 
     def cell(self, place: int, reference: str) -> dict[str, Any]:
         """What was measured in one case."""
@@ -178,7 +195,7 @@ class Session:
         return {
             "length": self.cases[place].length,
             "batch_size": self.cases[place].batch_size,
-            "contestants": {name: each.facts() for name, each in found.items()},
+            "contestants": {name: each.facts(self.idle_watts) for name, each in found.items()},
             "speedups": speedups,
         }
 
@@ -227,23 +244,38 @@ class Session:
         else:
             seen.series[-1] += self._metered(seen, leg, **options)
 
-    def _energy(self, seen: InCase, leg: Leg, place: int) -> None:
-        """Energy in a window of its own, which is long enough for a slow sensor."""
-        if self.meter is not None:
-            self._metered(seen, leg, seconds=self.protocol.energy_s, at_most=10**7, case=place)
+    def _read_energy(self, meter: Meter, legs: Mapping[str, Leg], turns: Turns) -> None:
+        """Energy in windows of their own, which are long enough for the sensor, after the idle baseline."""
+        seconds = self.protocol.energy_s * slowness(meter)
+        if meter.scope != "model":
+            self._idle(meter, seconds)
+        for name in self._order():
+            leg = turns.give(legs[name])
+            for place in range(len(self.cases)):
+                self._metered(self.seen[name].cases[place], leg, seconds=seconds, at_most=10**7, case=place)
+
+    def _idle(self, meter: Meter, seconds: float) -> None:
+        """The power of the machine while all legs are loaded and sleep: what their work is measured against."""
+        time.sleep(PAUSE_S)
+        with meter.window() as window:
+            time.sleep(seconds)
+        if window.energy is None:
+            LOG.warning("no idle baseline, so no net energy: %s", plain(window.reason or ""))
+        else:
+            self.idle_watts = window.energy.watts
 
     def _metered(self, seen: InCase, leg: Leg, **options: Any) -> list[int]:
         """`leg.measure`, with its gross joules added to what was seen: the leg does nothing else meanwhile."""
-        if self.meter is None:
+        if self.meter is None or seen.no_energy:
             return leg.measure(**options)
         with self.meter.window([leg.pid]) as window:
             timed = leg.measure(**options)
         if window.energy is None:
-            if not seen.no_energy:
-                LOG.warning("no energy: %s", window.reason)
-            seen.no_energy = True
+            seen.no_energy = window.reason or "the meter gave no reason"
+            LOG.warning("no energy: %s", plain(seen.no_energy))
             return timed
         seen.joules += window.energy.joules
+        seen.energy_s += window.energy.seconds
         seen.inferences += len(timed) + 1  # with the untimed one before
         seen.energy = {"scope": window.energy.scope, "source": window.energy.source}
         return timed

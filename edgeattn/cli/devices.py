@@ -116,8 +116,9 @@ def _cpu_lines(cpu: CpuFacts) -> Iterator[tuple[str, str]]:
 
 def _energy_lines(energy: EnergySource) -> Iterator[tuple[str, str]]:
     from edgeattn.meters import METERS
+    from edgeattn.registry import did_you_mean
 
-    absent = "" if energy.kind in ("none", *METERS) else ", for which this edgeattn has no meter yet"
+    absent = "" if energy.kind in ("none", *METERS) else f", which is no meter: {did_you_mean(energy.kind, [*METERS])}"
     total = f", total {' + '.join(energy.total)}" if energy.total else ""
     scope = f", scope {energy.scope}" if energy.scope else ""
     yield "energy", f"{energy.kind}{total}{scope}{absent}"

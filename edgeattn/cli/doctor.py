@@ -20,6 +20,7 @@ _GIVES = {
     None: "the device half: opens, verifies and measures bundles",
     "compile": "the host half: makes bundles from recipes",
     "demo": "the pretrained model of the default recipe",
+    "nvml": "the energy meter of NVIDIA's GPUs",
 }
 _DEVELOPMENT = "dev"  # of edgeattn itself
 
@@ -91,12 +92,19 @@ def _device() -> dict[str, Any]:
 
 
 def _meters() -> list[dict[str, Any]]:
-    from edgeattn.devices import load_device
-    from edgeattn.meters import METERS
+    """The meters of the device that this machine is, the most trusted first: the first available one is used."""
+    from edgeattn.devices import load_device, machine_here
+    from edgeattn.meters import METERS, names_for
+    from edgeattn.recognition import device_here
 
-    profile = load_device("cpu")
-    reasons = {name: METERS[name](profile).available() for name in METERS}
-    return [{"name": name, "available": why is None, "reason": why} for name, why in reasons.items()]
+    profile = device_here(machine_here()) or load_device("cpu")
+    meters = [METERS[name](profile) for name in names_for(profile)]
+    found = [(meter, meter.available()) for meter in meters]
+    used = next((meter for meter, why in found if why is None), None)
+    return [
+        {"name": meter.name, "scope": meter.scope, "available": why is None, "used": meter is used, "reason": why}
+        for meter, why in found
+    ]
 
 
 def _cache() -> dict[str, Any]:
@@ -151,13 +159,20 @@ def _print(document: dict[str, Any]) -> None:
     line()
     line("energy meters")
     for meter in document["meters"]:
-        line(f"  {meter['name']:<22}  {'available' if meter['available'] else meter['reason']}")
+        line(f"  {meter['name']:<22}  {_meter(meter)}")
     cache = document["cache"]
     line()
     line("cache")
     read_only = "" if cache["writable"] else " (cannot be written to: set EDGEATTN_CACHE to another folder)"
     line(f"  {'folder':<22}  {cache['folder']}{read_only}")
     line(f"  {'free':<22}  {_shown('free_bytes', cache['free_bytes'])}")
+
+
+def _meter(meter: dict[str, Any]) -> str:
+    if not meter["available"]:
+        return str(meter["reason"])
+    scope = "an estimate" if meter["scope"] == "model" else f"scope {meter['scope']}"
+    return f"available, {scope}{', used' if meter['used'] else ''}"
 
 
 def _shown(name: str, value: Any) -> str:

@@ -18,6 +18,7 @@ from edgeattn.devices.profile import (
     DeviceProfile,
     EnergySource,
     GpuFacts,
+    MeasuredScope,
     ModeFacts,
     Name,
     Note,
@@ -44,7 +45,7 @@ class EnergyFile(Part):
     kind: str
     rails: dict[str, str] = Field(default_factory=dict)
     total: tuple[str, ...] = ()
-    scope: str | None = None
+    scope: MeasuredScope | None = None
     power_models: tuple[PowerModelFor, ...] = Field(
         default=(), description="the first whose `needs` the processor has is taken"
     )

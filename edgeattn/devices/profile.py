@@ -6,7 +6,7 @@ Code asks what a device can do; its name is for people. None is unknown.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -18,6 +18,7 @@ Name = Annotated[str, Field(pattern=NAME)]
 Text = Annotated[str, Field(min_length=1, max_length=1000)]
 SM = r"^\d{1,2}\.\d$"
 Version = Annotated[str, Field(pattern=r"^\d+(\.\d+){0,3}$")]
+MeasuredScope = Literal["module", "package", "gpu", "wall", "partial"]
 
 
 class RuntimeSupport(Part):
@@ -143,7 +144,7 @@ class EnergySource(Part):
     kind: Name = Field(description="a name of edgeattn.meters.METERS, or none where the device has no sensor")
     rails: dict[str, str] = Field(default_factory=dict, description="label of a sensor's channel -> what it feeds")
     total: tuple[str, ...] = Field(default=(), description="the rails whose sum is the device's power")
-    scope: str | None = Field(default=None, description="of the sum: module, package, gpu, wall or partial")
+    scope: MeasuredScope | None = Field(default=None, description="of the sum: what its joules cover")
     power_model: PowerModel | None = Field(
         default=None, description="what to estimate with where the sensor is unavailable"
     )

@@ -9,6 +9,12 @@ from typing import Literal, Protocol
 
 Scope = Literal["module", "package", "gpu", "wall", "partial", "model"]
 
+# Names the user's own meter: see edgeattn.meters.wall.
+WALL_VARIABLE = "EDGEATTN_WALL_METER"
+
+# The shortest window that averages out a sensor's own noise and the phase of its readings.
+_FULL_S, _FULL_PERIODS = 10.0, 100
+
 
 @dataclass(frozen=True)
 class Energy:
@@ -23,6 +29,11 @@ class Energy:
     scope: Scope
     source: str
 
+    @property
+    def watts(self) -> float:
+        """Mean power over the window."""
+        return self.joules / self.seconds
+
 
 @dataclass
 class Window:
@@ -36,12 +47,17 @@ class Window:
 
 
 class Meter(Protocol):
-    """An energy meter of this machine."""
+    """An energy meter of this machine. scope: of its energies."""
 
     name: str
+    scope: Scope
+
+    @property
+    def period_s(self) -> float:
+        """Seconds from one reading of the sensor to the next."""
 
     def available(self) -> str | None:
-        """None if it can measure now, else the reason why not."""
+        """None if it can measure now, else the reason why not, with its remedy where there is one."""
 
     def window(self, pids: Sequence[int] | None = None) -> AbstractContextManager[Window]:
         """Measures while the context is open.
@@ -49,3 +65,13 @@ class Meter(Protocol):
         pids: the processes to measure, with their descendants; this process when None. A sensor of the whole
         machine ignores them.
         """
+
+
+def slowness(meter: Meter) -> float:
+    """How much longer than for a fast sensor windows must be: 1 up to a period of 0.1 s, 10 at 1 s."""
+    return max(1.0, _FULL_PERIODS * meter.period_s / _FULL_S)
+
+
+def full_window_s(meter: Meter) -> float:
+    """Seconds that a window takes at least in a full session: 10, and 100 periods of the sensor."""
+    return _FULL_S * slowness(meter)

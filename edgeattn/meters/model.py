@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import psutil
 
 from edgeattn.devices import DeviceProfile, PowerModel
-from edgeattn.meters.base import Energy, Window
+from edgeattn.meters.base import Energy, Scope, Window
 
 
 def cpu_seconds(pids: Sequence[int]) -> float:
@@ -38,6 +38,8 @@ class PowerModelMeter:
     """watts_per_core x CPU seconds + idle_watts x seconds: an estimate, of scope `model`."""
 
     name = "model"
+    scope: Scope = "model"
+    period_s = 0.01  # the kernel counts CPU time in such steps
 
     def __init__(
         self, power_model: PowerModel | None, *, cpu_seconds: Callable[[Sequence[int]], float] = cpu_seconds
@@ -53,7 +55,7 @@ class PowerModelMeter:
     def window(self, pids: Sequence[int] | None = None) -> Iterator[Window]:
         """Estimates the energy of `pids` and their descendants while the context is open.
 
-        The kernel counts CPU time in steps of 10 ms: windows of less than a second are coarse.
+        Windows of less than a second are coarse: see `period_s`.
         """
         window = Window(reason=self.available())
         meant = [os.getpid()] if pids is None else list(pids)
@@ -77,7 +79,7 @@ class PowerModelMeter:
         if busy_s < 0 or joules <= 0:
             window.reason = f"{busy_s:.2f} s of CPU time seen in a window of {seconds:.2f} s"
             return
-        window.energy = Energy(joules, seconds, scope="model", source=f"estimate: {self._power_model.source}")
+        window.energy = Energy(joules, seconds, scope=self.scope, source=f"estimate: {self._power_model.source}")
 
 
 def meter(profile: DeviceProfile) -> PowerModelMeter:

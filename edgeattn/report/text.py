@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from edgeattn.bench.crossing import crossing
+from edgeattn.report.energy import notes as energy_notes
 
 NA = "n/a"
 Facts = Mapping[str, Any]  # a part of a document
@@ -28,11 +29,12 @@ def megabytes(size: int | None) -> str:
 
 
 def energy(engine: Facts) -> str:
-    """Millijoules with their scope; an estimate is marked as one."""
+    """Gross millijoules with their scope, and net ones where there is an idle baseline; an estimate is marked."""
     if engine["energy_mj"] is None:
         return NA
     scope = "estimate" if engine["energy_scope"] == "model" else engine["energy_scope"]
-    return f"{number(engine['energy_mj'])} mJ ({scope})"
+    net = engine.get("energy_net_mj")
+    return f"{number(engine['energy_mj'])} mJ ({scope}{'' if net is None else f', net {number(net)}'})"
 
 
 def memory(engine: Facts) -> str:
@@ -156,8 +158,7 @@ def footnotes(bench: Facts) -> list[str]:
         notes.append("* latency never became steady in the warm-up: another load on this machine, or throttling")
     if any(engine["p90_ms"] is None for engine in engines):
         notes.append("p90 is n/a with fewer than 64 samples in a process")
-    if any(engine["energy_scope"] == "model" for engine in engines):
-        notes.append("energy is an estimate from CPU time and the device's power model, not a measurement")
+    notes += energy_notes(bench)
     if bench["protocol"]["name"] == "quick":
         notes.append("a quick session; `edgeattn bench` without --quick measures for longer")
     return notes

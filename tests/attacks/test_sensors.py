@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import threading
 from collections.abc import Callable
@@ -10,9 +11,13 @@ from pathlib import Path
 import pytest
 
 from edgeattn.devices import PowerModel
+from edgeattn.meters.counter import Counter
+from edgeattn.meters.faults import SensorError
 from edgeattn.meters.model import PowerModelMeter
-from edgeattn.meters.rapl import Counter, Rapl, SensorError
+from edgeattn.meters.power import PowerTally, Stillness
+from edgeattn.meters.rapl import Rapl
 from tests.meters.powercap import RANGE_UJ, package, reading
+from tests.meters.simulated import joules
 
 PERIOD_NS = 50_000_000
 
@@ -24,7 +29,7 @@ def test_absent(tmp_path: Path) -> None:
     with meter.window() as window:
         pass
     assert window.energy is None
-    assert window.reason == "no RAPL package zones"
+    assert window.reason == meter.available()
 
 
 def _vanish(zone: Path) -> None:
@@ -116,3 +121,60 @@ def test_cpu_time_that_cannot_be_gives_no_estimate(readings: tuple[float, float]
     assert window.energy is None
     assert window.reason is not None
     assert "s of CPU time seen" in window.reason
+
+
+def _load(at_s: float) -> float:
+    return 7.0 + 0.01 * math.sin(91 * at_s)
+
+
+@pytest.mark.parametrize(
+    ("watts", "reason"),
+    [
+        (0.0, "the sensor reads 0 W"),
+        (-6.55, "the sensor reads -6.55 W"),
+        (float("nan"), "the sensor reads nan W"),
+        (float("inf"), "the sensor reads inf W"),
+        (65_535.0, "the sensor reads 65535 W"),
+    ],
+)
+def test_an_impossible_power_once_in_a_window(watts: float, reason: str) -> None:
+    with pytest.raises(SensorError) as caught:
+        joules(lambda at_s: watts if 3.0 < at_s < 3.06 else _load(at_s))
+
+    assert str(caught.value) == reason
+
+
+def test_a_power_sensor_that_sticks_halfway() -> None:
+    with pytest.raises(SensorError, match="the sensor is stuck: 7 W for 5 s"):
+        joules(lambda at_s: _load(at_s) if at_s < 4.0 else 7.0)
+
+
+def test_a_power_sensor_that_is_stuck_is_found_over_several_short_windows() -> None:
+    stillness = Stillness(period_s=0.1)
+
+    def window(start_s: int) -> None:
+        tally = PowerTally(lambda: 7.0, "a test", period_s=0.1, stillness=stillness)
+        for tenth in range(21):
+            tally.add(7.0, start_s * 10**9 + tenth * 10**8)
+
+    window(0)
+    window(100)  # what was between windows was not seen, and does not count
+    with pytest.raises(SensorError, match="stuck"):
+        window(200)
+
+
+@pytest.mark.parametrize(
+    ("lost", "reason"),
+    [
+        (lambda at_s: at_s > 9.0, "no reading for 1.01 s: curr1_input cannot be read: Input/output error"),
+        (lambda at_s: 4.0 < at_s < 4.6, "no reading for 0.65 s: curr1_input cannot be read: Input/output error"),
+        (lambda at_s: at_s % 1 < 0.2, "readings missing for 2."),
+        (lambda at_s: at_s > 0.0, "1 readings in a window of 10.00 s: curr1_input"),
+    ],
+    ids=["until the end", "for too long", "too often", "from the start"],
+)
+def test_dropouts_that_cannot_be_bridged(lost: Callable[[float], bool], reason: str) -> None:
+    with pytest.raises(SensorError) as caught:
+        joules(_load, lost=lost)
+
+    assert str(caught.value).startswith(reason)

@@ -15,5 +15,7 @@ def test_a_quick_session_of_two_lengths_and_six_pairs_takes_a_minute() -> None:
 def test_the_full_protocol_warms_up_and_measures_energy_for_seconds() -> None:
     full = Protocol()
     assert (full.window_s, full.agree, full.warm_min_s, full.warm_max_s) == (1.0, 0.01, 3.0, 60.0)
-    assert full.facts()["energy"] == "a window of 10 s per contestant and length"
-    assert Protocol.quick().facts()["energy"] == "over the timed blocks"
+    assert full.facts()["energy"].startswith(
+        "a window of 10 s, longer for a slow sensor, per contestant and length; idle"
+    )
+    assert Protocol.quick().facts()["energy"] == "over the timed blocks, no idle baseline"

@@ -145,7 +145,7 @@ def test_machine_meters_and_cache_are_told(
 
     document = _document(capsys)
     assert document["machine"]["cores_usable"] > 0
-    assert [meter["name"] for meter in document["meters"]] == ["rapl", "model"]
+    assert [meter["name"] for meter in document["meters"]] == ["wall", "rapl", "model"]
     assert all(meter["available"] or meter["reason"] for meter in document["meters"])
     assert document["cache"]["folder"] == str(tmp_path / "cache")
     assert document["cache"]["free_bytes"] > 0

@@ -34,16 +34,19 @@ def test_the_packages_of_all_sockets_are_added_and_nothing_else(tmp_path: Path) 
 
 def test_a_sensor_that_root_alone_may_read_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package(tmp_path, 0, 1000)
-    read_text = Path.read_text
+    open_file = Path.open
 
-    def closed(path: Path, *args: str, **kwargs: str) -> str:
+    def closed(path: Path, *args: str, **kwargs: str) -> object:
         if path.name == "energy_uj":
             raise PermissionError(13, "Permission denied")
-        return read_text(path, *args, **kwargs)
+        return open_file(path, *args, **kwargs)  # type: ignore[call-overload]
 
-    monkeypatch.setattr(Path, "read_text", closed)  # chmod would not stop tests that run as root
+    monkeypatch.setattr(Path, "open", closed)  # chmod would not stop tests that run as root
+    reason = Rapl(tmp_path).available()
 
-    assert Rapl(tmp_path).available() == "energy_uj is readable by root only (CVE-2020-8694)"
+    assert reason is not None
+    assert reason.startswith("energy_uj cannot be read: only root may (CVE-2020-8694)")
+    assert "sudo chmod a+r /sys/class/powercap/intel-rapl:*/energy_uj" in reason
 
 
 def test_an_error_inside_the_window_goes_through_it(tmp_path: Path) -> None:
