@@ -18,6 +18,7 @@ from pydantic import Field, ValidationError
 
 from edgeattn.errors import DeviceError, ResourceError
 from edgeattn.hosts.ssh.connection import Connection, last_line, remote_failure
+from edgeattn.hosts.ssh.requirements import requirements
 from edgeattn.hosts.ssh.transfer import send
 from edgeattn.hosts.ssh.wheel import Wheel, own_wheel
 from edgeattn.progress import Progress
@@ -249,11 +250,11 @@ def _send_dependencies(
     connection: Connection, folder: Path, wheel: Wheel, facts: DeviceFacts, runtimes: Sequence[str], progress: Progress
 ) -> tuple[str, ...]:
     """Download the dependencies here, for the device, and send them. Returns the runtimes that exist for it."""
-    _download(folder, wheel, facts, "")
+    _download(folder, facts, None)
     found = []
     for name in runtimes:
         try:
-            _download(folder, wheel, facts, f"[{name}]")
+            _download(folder, facts, name)
         except DeviceError as error:
             progress.line(f"for {connection.name}: {error.fact}")
         else:
@@ -265,16 +266,15 @@ def _send_dependencies(
     return tuple(found)
 
 
-def _download(folder: Path, wheel: Wheel, facts: DeviceFacts, extra: str) -> None:
+def _download(folder: Path, facts: DeviceFacts, extra: str | None) -> None:
     version = f"{facts.python[0]}.{facts.python[1]}"
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input"]
     command += ["--only-binary", ":all:", "--implementation", "cp", "--python-version", version]
     command += [word for tag in _platforms(facts) for word in ("--platform", tag)]
-    done = subprocess.run(
-        [*command, "--dest", str(folder), f"{folder / wheel.name}{extra}"], capture_output=True, text=True, check=False
-    )
+    needed = requirements(extra, machine=facts.machine, python=facts.python)
+    done = subprocess.run([*command, "--dest", str(folder), *needed], capture_output=True, text=True, check=False)
     if done.returncode:
-        what = extra.strip("[]") or "edgeattn's dependencies"
+        what = extra or "edgeattn's dependencies"
         raise DeviceError(
             f"{what} cannot be downloaded for Python {version} on {facts.machine}: {last_line(_reason(done.stderr))}",
             fix="check that this machine reaches a package index, and has pip",
