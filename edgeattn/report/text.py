@@ -158,7 +158,20 @@ def footnotes(bench: Facts) -> list[str]:
         notes.append("* latency never became steady in the warm-up: another load on this machine, or throttling")
     if any(engine["p90_ms"] is None for engine in engines):
         notes.append("p90 is n/a with fewer than 64 samples in a process")
+    if without := [_without_transfers(cell) for cell in bench["cells"] if _on_a_device(cell)]:
+        notes.append(f"without transfers to and from the GPU, {'; '.join(without)}; its memory is not in the table")
     notes += energy_notes(bench)
     if bench["protocol"]["name"] == "quick":
         notes.append("a quick session; `edgeattn bench` without --quick measures for longer")
     return notes
+
+
+def _on_a_device(cell: Facts) -> bool:
+    return any(engine.get("p50_without_transfers_ms") is not None for engine in cell["contestants"].values())
+
+
+def _without_transfers(cell: Facts) -> str:
+    """Such as "at 128: dense 1.2 ms, efficient 0.8 ms"."""
+    each = {name: engine.get("p50_without_transfers_ms") for name, engine in cell["contestants"].items()}
+    shown = ", ".join(f"{name} {number(ms)} ms" for name, ms in each.items() if ms is not None)
+    return shown if cell["length"] is None else f"at {length(cell)}: {shown}"

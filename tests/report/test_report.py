@@ -184,6 +184,16 @@ def test_numbers(value, shown):
     assert text.number(value) == shown
 
 
+def test_the_time_without_transfers_is_told_where_there_are_some(bench):
+    assert not any("transfers" in note for note in text.footnotes(bench))
+    for name, ms in (("dense", 1.25), ("efficient", 0.5)):
+        bench["cells"][0]["contestants"][name]["p50_without_transfers_ms"] = ms
+    (note,) = [note for note in text.footnotes(bench) if "transfers" in note]
+    assert note == (
+        "without transfers to and from the GPU, at 128: dense 1.25 ms, efficient 0.5 ms; its memory is not in the table"
+    )
+
+
 def test_the_plain_table_aligns_and_tells(bench, verify):
     stream = io.StringIO()
     bench["cells"][0]["contestants"]["dense"] |= {"steady": False, "p90_ms": None}

@@ -72,6 +72,13 @@ def test_a_graph_that_cannot_be_built_names_node_and_reason(tmp_path):
         RTX.build(tmp_path / "model.onnx", tmp_path / "engine", method="int8", configuration=FOR_SM86)
 
 
+def test_a_gpu_that_it_does_not_build_for_is_named(tmp_path):
+    onnx.save(trt_graphs.fp16(), tmp_path / "model.onnx")
+    orin = Configuration("default", {"sm": "8.7"})
+    with pytest.raises(DeviceError, match=r"TensorRT for RTX \S+ builds for no GPU of compute capability 8\.7"):
+        RTX.build(tmp_path / "model.onnx", tmp_path / "engine", method="fp16", configuration=orin)
+
+
 @pytest.mark.parametrize(
     ("here", "message"),
     [

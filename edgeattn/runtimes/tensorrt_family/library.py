@@ -53,6 +53,13 @@ class Library:
             fact = f"{self.name} {self.version()} cannot be imported in Python {python}: {error}"
             raise DeviceError(fact, fix=self.remedy()) from error
 
+    def builds_for(self, sm: str) -> bool:
+        """Whether it builds for GPUs of this compute capability, such as "8.6".
+
+        TensorRT builds for the GPU that is there; the list in its module, where there is one, is that of the other.
+        """
+        return self is not RTX or hasattr(self.module().ComputeCapability, f"SM{sm.replace('.', '')}")
+
     def remedy(self) -> str:
         """How to get the module on this machine."""
         return how_to_get_tensorrt(system_root()) if self is TENSORRT else f"pip install 'edgeattn[{self.extra}]'"

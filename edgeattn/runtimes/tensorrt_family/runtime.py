@@ -18,7 +18,7 @@ from edgeattn.devices.root import system_root
 from edgeattn.errors import BundleError, DeviceError, ResourceError
 from edgeattn.jsonfile import COPY_AGAIN
 from edgeattn.manifest import EngineRef, Manifest
-from edgeattn.runtimes.base import DEFAULT, Configuration, Report, Session, ShapeRanges
+from edgeattn.runtimes.base import DEFAULT, Configuration, Report, Runtime, Session, ShapeRanges
 from edgeattn.runtimes.engine_file import ENGINE, check_engine, read_engine, write_engine
 from edgeattn.runtimes.tensorrt_family.deserialize import deserialize
 from edgeattn.runtimes.tensorrt_family.engine import LAYERS, PLAN, PlanEngine, ranges_as_parts
@@ -81,7 +81,13 @@ class PlanRuntime:
         TensorRT for RTX builds for another GPU, on any machine, by the setting {"sm": "8.6"}.
         """
         version, gpu = self.require(), gpu_here()
-        sm = configuration.settings.get("sm") if self.library is RTX else None
+        elsewhere = configuration.settings.get("sm") if self.library is RTX else None
+        sm = elsewhere or require_gpu(f"{self.library.title} {version}").sm
+        if not self.library.builds_for(sm):
+            raise DeviceError(
+                f"{self.library.title} {version} builds for no GPU of compute capability {sm}",
+                fix="use a newer version of it, or the runtime tensorrt",
+            )
         settings = {
             "schema": 1,
             "runtime": self.name,
@@ -89,11 +95,11 @@ class PlanRuntime:
             "graph": graph.name,
             "graph_sha256": sha256_file(graph),
             "method": method,
-            "sm": sm or require_gpu(f"{self.library.title} {version}").sm,
             "l4t": _l4t(),
             "shapes": ranges_as_parts(shapes),
             "workspace_bytes": workspace_bytes(gpu),
             **configuration.settings,
+            "sm": sm,
         }
         engine = PlanEngine.model_validate(settings)
         try:
@@ -190,5 +196,5 @@ def _require_same(what: str, built: str | None, here: str | None, engine: Path) 
         )
 
 
-TENSORRT_RUNTIME = PlanRuntime(TENSORRT)
-RTX_RUNTIME = PlanRuntime(RTX)
+TENSORRT_RUNTIME: Runtime = PlanRuntime(TENSORRT)
+RTX_RUNTIME: Runtime = PlanRuntime(RTX)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from edgeattn.errors import BundleError, ToolError
-from edgeattn.runtimes.base import Arrays, ShapeRanges
+from edgeattn.runtimes.base import Arrays, ShapeRange, ShapeRanges
 from edgeattn.runtimes.tensorrt_family.cuda import Capture, Graph, Stopwatch, runtime
 from edgeattn.runtimes.tensorrt_family.deserialize import Loaded
 from edgeattn.runtimes.tensorrt_family.profiles import Shapes, profile_of
@@ -25,22 +25,22 @@ class PlanSession:
     """A plan on the GPU."""
 
     def __init__(self, loaded: Loaded, ranges: ShapeRanges, facts: dict[str, Any], *, cuda_graphs: bool = True) -> None:
-        """ranges: of the engine's optimization profiles, in their order."""
+        """ranges: of the engine's optimization profiles, in their order; empty: its inputs have one size."""
         from polygraphy.cuda import Stream
 
         runtime()  # raises where CUDA is missing
-        self._cuda_graphs = cuda_graphs
-
         trt, engine = loaded.trt, loaded.engine
-        self._loaded, self._ranges, self._facts = loaded, ranges, facts
+        self._loaded, self._facts, self._cuda_graphs = loaded, facts, cuda_graphs
         self.stream = Stream()
         names = [engine.get_tensor_name(place) for place in range(engine.num_io_tensors)]
         inputs = {name for name in names if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT}
         self.inputs = [name for name in names if name in inputs]
         self.outputs = [name for name in names if name not in inputs]
+        self._ranges = ranges or [{name: _fixed(engine.get_tensor_shape(name)) for name in self.inputs}]
         # An old TensorRT has no 64-bit integers: its engines take and give 32-bit ones.
         self._dtypes = {name: np.dtype(trt.nptype(engine.get_tensor_dtype(name))) for name in names}
         self._buffers: dict[str, Any] = {}
+        self._given: Arrays = {}  # the inputs that are on their way to the GPU
         self._contexts: dict[int, Context] = {}
         self._stopwatch = Stopwatch(self.stream)
 
@@ -95,8 +95,9 @@ class PlanSession:
         if feeds.keys() != set(self.inputs):
             raise ValueError(f"inputs {sorted(feeds)} are given; the engine has {sorted(self.inputs)}")
         context = self.context_for({name: array.shape for name, array in feeds.items()})
-        for name, array in feeds.items():
-            self._buffers[name].copy_from(np.ascontiguousarray(array, self._dtypes[name]).reshape(-1), self.stream)
+        self._given = {name: np.ascontiguousarray(array, self._dtypes[name]) for name, array in feeds.items()}
+        for name, array in self._given.items():
+            self._buffers[name].copy_from(array.reshape(-1), self.stream)
         return context
 
     def _buffer(self, name: str, shape: tuple[int, ...]) -> Any:
@@ -200,6 +201,11 @@ class Context:
             self._stream.synchronize()
             self._graph.free()
             self._graph = None
+
+
+def _fixed(shape: Any) -> ShapeRange:
+    sizes = tuple(shape)
+    return ShapeRange(sizes, sizes, sizes)
 
 
 def _new_context(trt: Any, engine: Any, *, cuda_graphs: bool) -> Any:
