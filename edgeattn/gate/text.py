@@ -72,8 +72,8 @@ def sentences(document: Document) -> list[str]:
         if row.noise and row.verdict == "INCONCLUSIVE" and row.blocking:
             found.append(f"{cell(row, document.unit)}: the largest source of noise: {row.noise}")
     if document.discarded:
-        worst = max(set(document.discarded), key=document.discarded.count)
-        found.append(f"{len(document.discarded)} pairs were discarded, most of them since {worst}")
+        worst, count = max(document.discarded, key=document.discarded.count), len(document.discarded)
+        found.append(f"{count} {'pair was' if count == 1 else 'pairs were'} discarded, such as: {worst}")
     return [*found, *document.notes, calibration(document.calibration, document.rule["catch"])]
 
 

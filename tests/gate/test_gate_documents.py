@@ -66,6 +66,12 @@ def test_the_table_on_the_terminal_obeys_no_escape_sequence(capsys):
     assert printed.splitlines()[-1] == "FAIL: the candidate is worse than the baseline: p50 at 128 tokens"
 
 
+@pytest.mark.parametrize(("count", "said"), [(1, "1 pair was discarded, such as: hot"), (2, "2 pairs were discarded")])
+def test_discarded_pairs_are_said(count, said):
+    text = markdown.render(document(SLOW).model_copy(update={"discarded": ("hot",) * count}))
+    assert f"- {said}" in text
+
+
 def test_junit_has_a_case_per_metric():
     root = Xml.fromstring(junit.render(document(SLOW, NOISY, UNDECIDED, FINE, NEW, device=HOSTILE)))
     suite = root.find("testsuite")
