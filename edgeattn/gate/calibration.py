@@ -102,7 +102,7 @@ def calibrate(
     rule, progress = rule or Rule(), progress or Progress()
     bundle.require_built()
     target_here(bundle)
-    manifest, protocol = bundle.manifest, protocol_of(quick, sensor=False)
+    manifest, protocol = bundle.manifest, protocol_of(quick, None)
     length = min(manifest.bench.lengths) if manifest.bench.lengths else None
     batch_size = manifest.bench.batch_size
     feeds = bench_feeds(manifest, bundle.arrays("eval"), length=length, batch_size=batch_size, count=protocol.feeds)

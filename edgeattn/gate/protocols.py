@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from edgeattn.bench.protocol import Protocol
+from edgeattn.meters import Meter, full_window_s
 
 # Energy is read over the timed blocks of every pair, since each pair needs a value of its own.
 FULL = Protocol(energy_s=0.0)
@@ -21,11 +22,12 @@ QUICK = Protocol(
     measure_max_s=2.0,
     energy_s=0.0,
 )
-_SENSOR_S = 10.0  # of a window for a slow sensor
 
 
-def protocol_of(quick: bool, *, sensor: bool) -> Protocol:
-    """The protocol of a gate. sensor: energy is measured, which takes longer windows unless `quick`."""
+def protocol_of(quick: bool, meter: Meter | None) -> Protocol:
+    """The protocol of a gate. A sensor takes longer blocks, which make up a full window, unless `quick`."""
     if quick:
         return QUICK
-    return replace(FULL, block_s=_SENSOR_S / FULL.blocks) if sensor else FULL
+    if meter is None or meter.scope == "model":
+        return FULL
+    return replace(FULL, block_s=full_window_s(meter) / FULL.blocks)

@@ -118,7 +118,7 @@ def gate(
     slowed = replace(contestants[CANDIDATE].engine, extra_work=options.extra_work)
     contestants[CANDIDATE] = replace(contestants[CANDIDATE], engine=slowed)
     meter = choose(profile)
-    protocol = protocol_of(options.quick, sensor=meter is not None and meter.name != _ESTIMATE)
+    protocol = protocol_of(options.quick, meter)
     cases = shared_cases(baseline.bundle, candidate.manifest, options.lengths, protocol)
     rows, discarded = _Gate(options, rule, sides, contestants, cases, meter, protocol, progress).judged(
         saved_energy=baseline.saved.energy if baseline.saved else None, limit_bytes=profile.memory_bytes

@@ -72,7 +72,7 @@ class Command:
             raise SensorError(f"the command {configured!r} cannot be split into words: {cause}") from None
         if not arguments:
             raise SensorError("the command is empty")
-        self.name = plain(arguments[0])[:80]
+        self.name = plain(Path(arguments[0]).name)[:80]
         try:
             self._process = subprocess.Popen(
                 arguments,
@@ -133,6 +133,8 @@ class Port:
     def _make_raw(self, speed: int) -> None:
         control = termios.CS8 | termios.CREAD | termios.CLOCAL
         characters = termios.tcgetattr(self._descriptor)[6]
+        # Without this, another program's settings could make a port with nothing to say look like one that has gone.
+        characters[termios.VMIN], characters[termios.VTIME] = 1, 0
         termios.tcsetattr(self._descriptor, termios.TCSANOW, [0, 0, control, 0, speed, speed, characters])
         termios.tcflush(self._descriptor, termios.TCIFLUSH)  # what it sent before is not of now
 

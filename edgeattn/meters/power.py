@@ -43,7 +43,8 @@ class Stillness:
             self._still_ns += at_ns - self._last_ns
         self._watts, self._last_ns = watts, at_ns
         if self._still_ns >= self._limit_s * 1e9:
-            raise SensorError(f"the sensor is stuck: {watts:g} W for {self._still_ns / 1e9:.0f} s")
+            still_s, self._still_ns = self._still_ns / 1e9, 0  # the next window is judged anew
+            raise SensorError(f"the sensor is stuck: {watts:g} W for {still_s:.0f} s")
 
 
 class PowerTally:

@@ -26,7 +26,12 @@ def notes(bench: Facts) -> Iterator[str]:
             yield f"energy is gross and covers {_COVERS[scope]} ({source}); other scopes do not compare"
     meter = bench.get("meter")
     if meter and meter["idle_watts"] is not None:
-        yield f"net energy leaves out the {meter['idle_watts']:.3g} W that are drawn with no engine running"
+        nets = [engine["energy_net_mj"] for _, _, engine in engines if engine["energy_mj"] is not None]
+        idle = f"the {meter['idle_watts']:.3g} W that are drawn with no engine running"
+        if any(net is not None for net in nets):
+            yield f"net energy leaves out {idle}"
+        if None in nets:
+            yield f"an engine without net energy drew no more than {idle}: was there another load?"
     if meter and meter["scope"] != "model":
         windows = [engine["energy_window_s"] for _, _, engine in engines if engine.get("energy_window_s")]
         if windows and min(windows) < 0.99 * meter["full_window_s"]:
@@ -36,4 +41,4 @@ def notes(bench: Facts) -> Iterator[str]:
             )
     reasons = {engine["energy_unavailable"] for _, _, engine in engines if engine.get("energy_unavailable")}
     yield from (f"energy is n/a: {reason}" for reason in sorted(reasons))
-    yield from (f"{name} is not used: {why}" for name, why in (bench.get("meters_passed_over") or {}).items())
+    yield from (f"no energy from {name}: {why}" for name, why in (bench.get("meters_passed_over") or {}).items())

@@ -95,7 +95,7 @@ def test_a_serial_port_is_a_meter() -> None:
     [
         (None, "no wall meter is set up: EDGEATTN_WALL_METER names a command or a serial port that gives watts"),
         ("", "no wall meter is set up: EDGEATTN_WALL_METER names a command or a serial port that gives watts"),
-        ("/no/such/command", "/no/such/command cannot be run: No such file or directory"),
+        ("/no/such/command", "command cannot be run: No such file or directory"),
         ("read 'watts", 'the command "read \'watts" cannot be split into words: No closing quotation'),
         ("/dev/null", "/dev/null is no serial port: Inappropriate ioctl for device"),
         ("/dev/ttyNONE", "/dev/ttyNONE cannot be read: No such file or directory"),

@@ -39,6 +39,13 @@ def test_gross_and_net_with_what_they_cover() -> None:
     assert "which is short" not in text
 
 
+def test_an_engine_that_drew_no_more_than_an_idle_machine() -> None:
+    text = _shown({**MEASURED, "energy_net_mj": None}, meter=METER)
+
+    assert "an engine without net energy drew no more than the 4.2 W that are drawn with no engine running" in text
+    assert "leaves out" not in text
+
+
 def test_a_short_window_is_said() -> None:
     quick = {**MEASURED, "energy_net_mj": None, "energy_window_s": 0.7}
     text = _shown(quick, meter={**METER, "idle_watts": None})
@@ -60,4 +67,4 @@ def test_an_estimate_says_why_the_sensor_is_not_used() -> None:
     text = _shown({**MEASURED, "energy_scope": "model"}, meters_passed_over={"rapl": "only \x1b[2Jroot may"})
 
     assert "energy is an estimate from CPU time and the device's power model, not a measurement" in text
-    assert "rapl is not used: only root may" in text
+    assert "no energy from rapl: only root may" in text
