@@ -11,6 +11,8 @@ from edgeattn.quantize.arithmetic import Precision
 
 _FREE: frozenset[Kind] = frozenset({"elementwise", "transcendental", "copy"})  # they keep no product's registers busy
 _AFTER_INTEGERS = {"Cast", "Mul", "Add"}  # from sums of integers back to numbers
+# They join the kernel that makes their input even where another one reads that input too: it writes both.
+_CONVERSIONS = {"Cast", "QuantizeLinear"}
 _ACTIVATIONS = {"Relu", "Clip", "Sigmoid", "Tanh", "LeakyRelu", "HardSigmoid"}
 
 
@@ -18,8 +20,9 @@ _ACTIVATIONS = {"Relu", "Clip", "Sigmoid", "Tanh", "LeakyRelu", "HardSigmoid"}
 class Fusing:
     """What a runtime fuses.
 
-    chains: operators on single elements and copies join the kernel that makes their input, and sizes are computed
-    when the engine is built. Otherwise each node is a kernel, but for the patterns of `_joins_interpreted`.
+    chains: operators on single elements and copies join the kernel that makes their input; products of one input with
+    several weights are one kernel; sizes are computed when the engine is built. Otherwise each node is a kernel, but
+    for the patterns of `_joins_interpreted`.
     attention: the query-key product, softmax and the product with the values are one kernel; the scores stay in it.
     """
 
@@ -32,7 +35,7 @@ class Kernel:
     """Nodes that run in one go.
 
     ops: operations by kind and precision. reads, writes: name of a tensor -> bytes that are moved.
-    weighted: whether one of its products has a weight.
+    multiplied: the tensors that its products multiply with a weight.
     """
 
     name: str
@@ -40,7 +43,7 @@ class Kernel:
     ops: dict[tuple[Kind, Precision], float] = field(default_factory=dict)
     reads: dict[str, float] = field(default_factory=dict)
     writes: dict[str, float] = field(default_factory=dict)
-    weighted: bool = False
+    multiplied: set[str] = field(default_factory=set)
 
     @property
     def bytes(self) -> float:
@@ -52,14 +55,15 @@ class Kernel:
         return frozenset(kind for kind, _ in self.ops)
 
     def add(self, work: Work, inside: str | None = None) -> None:
-        """Let `work` run in this kernel too. inside: the tensor between them, which is no longer written."""
+        """Let `work` run in this kernel too. inside: a tensor between them that is no longer written."""
         self.op_types.append(work.op_type)
         key = (work.kind, work.precision)
         self.ops[key] = self.ops.get(key, 0) + work.ops
         self.reads |= {name: size for name, size in work.reads.items() if name not in self.writes and name != inside}
         self.writes.pop(inside or "", None)
         self.writes |= work.writes
-        self.weighted |= work.kind == "product" and bool(work.weights)
+        if work.kind == "product" and work.weights:
+            self.multiplied |= set(work.reads) - work.weights
 
 
 def fuse(counted: Counted, fusing: Fusing) -> list[Kernel]:
@@ -70,14 +74,17 @@ def fuse(counted: Counted, fusing: Fusing) -> list[Kernel]:
     kernels: list[Kernel] = []
     maker: dict[str, int] = {}  # tensor -> the place of the kernel that writes it
     for work in counted.works:
-        places = [(maker[name], name) for name in work.reads if name in maker and name in alone]
+        converts = fusing.chains and work.op_type in _CONVERSIONS
+        places = [(maker[name], name) for name in work.reads if name in maker and (name in alone or converts)]
         # The last one: the kernels of the other inputs have run then.
         place, name = max((each for each in places if joins(work, kernels[each[0]])), default=(len(kernels), None))
         if name is None:
             kernels.append(Kernel(work.name))
-        kernels[place].add(work, inside=name)
+        kernels[place].add(work, inside=name if name in alone else None)
         maker |= dict.fromkeys(work.writes, place)
-    return _with_attention(kernels, alone) if fusing.attention else kernels
+    if fusing.attention:
+        kernels = _with_attention(kernels, alone)
+    return _side_by_side(kernels) if fusing.chains else kernels
 
 
 def _joins_chain(work: Work, kernel: Kernel) -> bool:
@@ -107,7 +114,7 @@ def _with_attention(kernels: Sequence[Kernel], alone: set[str]) -> list[Kernel]:
             continue
         scores = _scores(kernel, maker, alone)
         mixing = next((reader[name] for name in kernel.writes if name in reader), None)
-        if not scores or mixing is None or "product" not in mixing.kinds or mixing.weighted:
+        if not scores or mixing is None or "product" not in mixing.kinds or mixing.multiplied:
             continue
         parts = [*scores, kernel, mixing]
         # It takes the layout of the projections: what only transposes is gone.
@@ -129,7 +136,7 @@ def _scores(softmax: Kernel, maker: dict[str, Kernel], alone: set[str]) -> list[
     at = softmax
     while True:
         before = [maker[name] for name in at.reads if name in maker and name in alone]
-        product = next((each for each in before if "product" in each.kinds and not each.weighted), None)
+        product = next((each for each in before if "product" in each.kinds and not each.multiplied), None)
         if product is not None:
             return [product, *chain]
         if len(before) != 1 or not before[0].kinds <= _FREE:
@@ -146,3 +153,21 @@ def _attention_of(parts: Sequence[Kernel]) -> Kernel:
     precision = next(precision for kind, precision in parts[0].ops if kind == "product")
     whole.ops = {("attention", precision): sum(ops for part in parts for ops in part.ops.values())}
     return whole
+
+
+def _side_by_side(kernels: Sequence[Kernel]) -> list[Kernel]:
+    """The kernels with products of one tensor with several weights, such as query, key and value, in one."""
+    first: dict[str, Kernel] = {}
+    found: list[Kernel] = []
+    for kernel in kernels:
+        inputs = kernel.multiplied
+        joined = first.setdefault(next(iter(inputs)), kernel) if len(inputs) == 1 else kernel
+        if joined is kernel:
+            found.append(kernel)
+            continue
+        joined.op_types += kernel.op_types
+        for key, ops in kernel.ops.items():
+            joined.ops[key] = joined.ops.get(key, 0) + ops
+        joined.reads |= kernel.reads
+        joined.writes |= kernel.writes
+    return found

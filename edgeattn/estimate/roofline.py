@@ -1,7 +1,7 @@
 """The roofline: a kernel takes as long as its operations or its bytes, whichever is longer.
 
-Williams, Waterman and Patterson, "Roofline", CACM 52(4), 2009. A GPU starts a kernel while the one before it runs, so
-that its start is a third roof. On a CPU, where a core waits for its loads and for the call, all three add up.
+Williams, Waterman and Patterson, "Roofline", CACM 52(4), 2009. Starting the kernel is added. Where operations do not
+hide the bytes, as on a CPU core that waits for its loads, so are the bytes.
 """
 
 from __future__ import annotations
@@ -38,8 +38,7 @@ def time(kernels: Iterable[Kernel], rates: Rates, *, extra_starts: int = 0) -> T
     for kernel in kernels:
         working = sum(ops / rates.ops_per_s[key] for key, ops in kernel.ops.items() if ops)
         moving = kernel.bytes / rates.bytes_per_s(max(kernel.bytes, 1))
-        roofs = (working, moving, rates.kernel_s)
-        whole += max(roofs) if rates.overlaps else sum(roofs)
+        whole += max(working, moving) if rates.overlaps else working + moving
         ops_s, bytes_s, started = ops_s + working, bytes_s + moving, started + 1
-    whole += extra_starts * rates.kernel_s
-    return Time(whole, ops_s, bytes_s, started * rates.kernel_s)
+    start_s = started * rates.kernel_s
+    return Time(whole + start_s, ops_s, bytes_s, start_s)

@@ -47,6 +47,28 @@ def test_what_two_read_is_written():
     assert names(make(nodes, {"x": (3, 4)}, {"w": (4, 4)}), COMPILED) == [["MatMul"], ["Relu"], ["Tanh", "Mul"]]
 
 
+def test_query_key_and_value_are_one_product():
+    nodes = [node("MatMul", ["x", f"w{place}"], [f"y{place}"]) for place in range(3)]
+    both = [node("Add", ["y0", "y1"], ["sum"]), node("Add", ["sum", "y2"], ["out"])]
+    model = make([*nodes, *both], {"x": (3, 4)}, {f"w{place}": (4, 4) for place in range(3)})
+    kernels = fuse(counted(model), COMPILED)
+    assert sum(kernel.ops.get(("product", "fp32"), 0) for kernel in kernels) == 3 * 96
+    assert [kernel.op_types.count("MatMul") for kernel in kernels] == [3]
+
+
+def test_a_conversion_joins_though_another_reads_its_input_too():
+    weights = {"w": (4, 4), "s": np.array(0.1, np.float32), "z": np.array(0, np.int8)}
+    nodes = [
+        node("Relu", ["x"], ["h"]),
+        node("QuantizeLinear", ["h", "s", "z"], ["h8"]),
+        node("DequantizeLinear", ["h8", "s", "z"], ["rough"]),
+        node("Sub", ["h", "rough"], ["y"]),
+    ]
+    first = fuse(counted(make(nodes, {"x": (3, 4)}, weights)), COMPILED)[0]
+    assert first.op_types[:2] == ["Relu", "QuantizeLinear"]
+    assert first.reads == {"x": 48, "s": 4, "z": 1}
+
+
 def test_compiled_attention_keeps_its_scores():
     query, attention, out = fuse(counted(dense_attention()), COMPILED)
     assert (query.op_types, out.op_types) == (["MatMul"], ["MatMul"])

@@ -42,10 +42,13 @@ def test_a_roof_is_the_longer_of_operations_and_bytes_or_their_sum():
     assert time(product(), rates(overlaps=False)).seconds == pytest.approx(working + moving)
 
 
-def test_a_kernel_that_does_little_takes_as_long_as_its_start():
-    found = time(product(), rates(overlaps=True, kernel_s=1e-3))
-    assert (found.seconds, found.start_s) == (1e-3, 1e-3)
-    assert time(product(), rates(overlaps=False, kernel_s=1e-3), extra_starts=3).start_s == 4e-3
+@pytest.mark.parametrize("overlaps", [True, False])
+def test_starts_are_added(overlaps):
+    at_once, started = (
+        time(product(), rates(overlaps=overlaps, kernel_s=each), extra_starts=3) for each in (0.0, 1e-3)
+    )
+    assert (at_once.start_s, started.start_s) == (0, 4e-3)
+    assert started.seconds == pytest.approx(at_once.seconds + 4e-3)
 
 
 def test_a_machine_without_a_rate_cannot_compute_it():
