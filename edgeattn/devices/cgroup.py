@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 # Version 1 writes "no limit" as the highest page-aligned int64, which depends on the page size.
 _NO_LIMIT_BYTES = 2**60
 
-_MOST_BYTES = 4 * 2**20
+_MOST_BYTES = 4 * 2**20 - 1  # Linux refuses to read 4 MiB at once of a file in /proc/sys
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ def _sections(bundle: Bundle) -> Iterator[str]:
     requirement = shlex.quote(f"edgeattn[{extras}]=={__version__}")
     not_run = list(profile.not_run)
     yield _head(manifest, profile)
-    yield _install(requirement, profile)
+    yield _install(requirement, profile, jetson="tensorrt" in runtimes and any(each.l4t for each in profile.software))
     yield _build(manifest)
     if "tensorrt" in runtimes:
         yield from on_tensorrt.sections(bundle, profile, requirement)
@@ -48,13 +48,13 @@ Copy this folder to the device under the name `{manifest.name}`. Type what follo
 """
 
 
-def _install(requirement: str, profile: DeviceProfile) -> str:
-    venv = on_tensorrt.VENV
+def _install(requirement: str, profile: DeviceProfile, *, jetson: bool) -> str:
+    venv, packages = on_tensorrt.VENV, "python3-venv python3-libnvinfer" if jetson else "python3-venv"
     text = f"""## Install
 
 edgeattn needs Python {on_tensorrt.OLDEST_PYTHON} or later.
 
-    sudo apt-get install --yes python3-venv
+    sudo apt-get install --yes {packages}
     python3 -m venv --system-site-packages {venv}
     {venv}/bin/pip install {requirement}
     {venv}/bin/edgeattn doctor

@@ -32,7 +32,7 @@ def sections(bundle: Bundle, profile: DeviceProfile, requirement: str) -> Iterat
     manifest, ranges = bundle.manifest, _spanning(shape_ranges(bundle))
     candidates = [candidate for candidate in manifest.candidates if "tensorrt" in candidate.runtimes]
     workspace = int(profile.memory_bytes * WORKSPACE_SHARE) if small and profile.memory_bytes else None
-    yield _TRTEXEC
+    yield _TRTEXEC + (_CHECKED if "check.json" in manifest.files else "")
     yield from _blocks(
         profile.software,
         candidates,
@@ -90,6 +90,9 @@ without transfers. Take the lines for the TensorRT of your device; `dpkg-query -
 With `--exportTimes=times.json` or `--exportProfile=profile.json`, a line also writes the time of each run or layer.
 Where the outputs of an engine that was built with `--fp16` or `--int8` are wrong, `--stronglyTyped` in place of them
 keeps every type of the graph, from TensorRT 10.0 on.
+"""
+_CHECKED = """
+`check.json` in the bundle says for each graph which releases take it, and why others do not.
 """
 _POLYGRAPHY = """## NVIDIA's polygraphy, to compare with ONNX Runtime
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 from collections.abc import Callable
 from pathlib import Path
 
@@ -126,3 +127,8 @@ def test_this_machine_can_be_probed() -> None:
     assert facts["cores_usable"] > 0
     assert facts["memory_bytes"] > 0
     json.dumps(facts, allow_nan=False)
+
+
+def test_files_of_sysctl_are_read() -> None:
+    """Linux answers ENOMEM to a read of 4 MiB there."""
+    assert machine_facts(Path("/"))["kernel"] == platform.release()

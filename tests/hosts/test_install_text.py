@@ -62,12 +62,14 @@ def test_every_line_can_be_typed_in_the_folder_that_holds_the_bundle(jetson: Bun
     prose = "\n".join(line for line in text.splitlines() if "save_json" not in line)
     assert "{" not in prose
     assert "None" not in text
+    assert "check.json" not in text, "the bundle has none"
 
 
 def test_the_steps_of_a_jetson(jetson: Bundle) -> None:
     text = text_of(jetson)
     typed = [" ".join(words) for words in commands(text)]
     for step in (
+        "sudo apt-get install --yes python3-venv python3-libnvinfer",
         "python3 -m venv --system-site-packages edgeattn-venv",
         f"edgeattn-venv/bin/pip install edgeattn[tensorrt,onnxruntime]=={__version__}",
         "edgeattn-venv/bin/edgeattn build tiny",
@@ -158,5 +160,5 @@ def test_trtexec_takes_no_shapes_for_a_model_of_one_size(jetson: Bundle) -> None
 def test_a_bundle_for_a_processor_has_nothing_of_tensorrt(tmp_path: Path) -> None:
     text = text_of(unbuilt(tmp_path / "tiny", "raspberry-pi-5", ("onnxruntime",)))
     assert f"edgeattn-venv/bin/pip install 'edgeattn[onnxruntime]=={__version__}'" in text
-    for word in ("trtexec", "docker", "swap"):
+    for word in ("trtexec", "docker", "swap", "libnvinfer"):
         assert word not in text
