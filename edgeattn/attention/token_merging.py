@@ -125,7 +125,7 @@ def first(x: Tensor, metric: Tensor, key_mask: Tensor | None, least: int) -> tup
     size = torch.ones(b, n, dtype=torch.float32, device=x.device)
     if key_mask is None:
         return x, metric, Tokens(token, token, size, None, least)
-    order = torch.where(key_mask, token, token + n).argsort(-1)
+    order = torch.where(key_mask, token, token + n).float().argsort(-1)  # TensorRT 8 sorts no whole numbers
     group = (key_mask.cumsum(-1) - 1).clamp_min(0)
     tokens = Tokens(order, group, size, key_mask.sum(-1, keepdim=True), least)
     return gather(x, order), gather(metric, order), tokens
@@ -160,7 +160,7 @@ def match(metric: Tensor, protect: int, left: int, count: Tensor | None = None, 
         into = torch.where(merged, target, source)
     into = token.expand(b, m).scatter(1, source, into)  # [B, M]
     stays = (into == token) & (token < real)
-    keep = torch.where(stays, token, token + m).topk(left, largest=False).indices
+    keep = torch.where(stays, token, token + m).float().topk(left, largest=False).indices
     place = (stays.cumsum(-1) - 1).clamp_min(0).gather(1, into)
     return Merge(keep, source, target, merged, place)
 

@@ -14,11 +14,12 @@ import onnx_ir as ir
 
 FLOAT = ir.DataType.FLOAT
 LARGEST = 65504.0
+_WHOLE = (ir.DataType.INT32, ir.DataType.INT64)
 # Scales of quantization below it lose digits, down to 0.
 _SMALLEST_NORMAL = 6.104e-5
 
 NORM, SOFTMAX, SUM, DIVISION, RANGE = "norm", "softmax", "sum", "division", "range"
-MASK, OVERFLOW, PAIR, NEIGHBOURS = "mask", "overflow", "quantized", "between fp32"
+MASK, OVERFLOW, PAIR, PLACE, NEIGHBOURS = "mask", "overflow", "quantized", "place", "between fp32"
 _BY_OPERATOR = {
     **dict.fromkeys(
         ("LayerNormalization", "RMSNormalization", "InstanceNormalization", "GroupNormalization", "LpNormalization"),
@@ -48,6 +49,7 @@ def kept_in_fp32(model: ir.Model, ranges: Mapping[str, float], headroom: float) 
     kept |= dict.fromkeys(_normalizers(model), DIVISION) | kept
     kept |= dict.fromkeys(_quantized(model), PAIR) | kept
     kept |= dict.fromkeys(_masks(model), MASK) | kept
+    kept |= dict.fromkeys(_places(model), PLACE) | kept
     kept |= dict.fromkeys(_overflowing(model, ranges, LARGEST / headroom), OVERFLOW) | kept
     while found := [node for node in model.graph if node not in kept and _between(node, kept)]:
         kept |= dict.fromkeys(found, NEIGHBOURS)
@@ -179,6 +181,20 @@ def _masks(model: ir.Model) -> Iterator[ir.Node]:
             yield node
             if node.op_type not in _BOUNDED:
                 made |= set(node.outputs)
+
+
+def _places(model: ir.Model) -> Iterator[ir.Node]:
+    """What sorts the places of tokens, cast from whole numbers: fp16 counts to 2048."""
+    for node in model.graph:
+        value = node.inputs[0] if node.op_type == "TopK" else None
+        cast = value.producer() if value is not None else None
+        if (
+            cast is not None
+            and cast.op_type == "Cast"
+            and cast.inputs[0] is not None
+            and cast.inputs[0].dtype in _WHOLE
+        ):
+            yield from (cast, node)
 
 
 def _overflowing(model: ir.Model, ranges: Mapping[str, float], limit: float) -> Iterator[ir.Node]:

@@ -141,7 +141,7 @@ class _Quantizer:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         shutil.copyfile(graph, folder / graph.name)
-        link(weights_of(graph), folder / weights_of(graph).name)
+        shutil.copyfile(weights_of(graph), folder / weights_of(graph).name)  # onnx opens no hard link
         self._made[form, choice.name] = folder / graph.name, facts
 
     def forget(self, form: str, choice: QuantizeMethod, error: EdgeattnError) -> None:

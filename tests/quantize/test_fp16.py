@@ -8,6 +8,7 @@ from typing import Any
 import attention_graph as case
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper, parser
 
@@ -139,8 +140,6 @@ def test_a_mask_survives_rows_that_see_nothing(tmp_path, filler):
     out, facts = halved(tmp_path, source, [{"x": x, "seen": np.ones((1, 1, 5), bool)}])
     assert facts["in_fp32"]["mask"] == 2
     assert facts["overflow"] == []
-    import onnxruntime
-
     half = np.zeros((1, 1, 5), bool)
     half[..., :2] = True
     for seen in (half, *([np.zeros((1, 1, 5), bool)] if np.isfinite(filler) else [])):
@@ -221,3 +220,23 @@ def test_int8_and_fp16_in_one_graph(tmp_path, opset, monkeypatch):
     assert kinds == {TensorProto.FLOAT if opset < 19 else TensorProto.FLOAT16}
     assert ("quantized" in facts["in_fp32"]) == (opset < 19)
     assert helper.np_dtype_to_tensor_dtype(case.outputs(out, BATCH).dtype) == TensorProto.FLOAT
+
+
+def test_places_of_tokens_are_sorted_in_fp32(tmp_path):
+    source = written(
+        tmp_path,
+        """(int64[1, n] places, float[1, n, 4] x) => (int64[1, n] order, float[1, n, 4] y) {
+            [to_float] as_float = Cast<to = 1>(places)
+            [count] count = Shape<start = 1>(places)
+            [sort] smallest, order = TopK<largest = 0>(as_float, count)
+            [product] y = MatMul(x, w)
+        }""",
+        w=np.eye(4, dtype=np.float32),
+    )
+    places = np.random.default_rng(0).permutation(5000)[None]
+    feeds = {"places": places, "x": np.ones((1, 5000, 4), np.float32)}
+    out, _ = halved(tmp_path, source, [feeds])
+    assert precisions(out)["sort"] == "fp32"
+    assert precisions(out)["product"] == "fp16"
+    order, _ = onnxruntime.InferenceSession(out, providers=["CPUExecutionProvider"]).run(None, feeds)
+    np.testing.assert_array_equal(order, places.argsort(-1))
