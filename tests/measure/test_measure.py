@@ -7,9 +7,11 @@ from types import SimpleNamespace
 import graph_folders
 import pytest
 
-from edgeattn.errors import DeviceError, ToolError
+from edgeattn.errors import BundleError, DeviceError, ToolError
 from edgeattn.measure import run as module
 from edgeattn.measure.run import measure
+from edgeattn.runtimes.onnxruntime import OnnxRuntime
+from edgeattn.runtimes.openvino import OpenVino
 
 DENSE = ["dense onnxruntime MultiHeadAttention", "dense onnxruntime plain", "dense openvino plain"]
 HEDGEHOG = ["hedgehog onnxruntime plain", "hedgehog openvino plain"]
@@ -88,6 +90,26 @@ def test_where_no_form_runs_the_first_error_is_raised(given, tmp_path):
     given.failing = dict.fromkeys((*DENSE, *HEDGEHOG), "out of memory")
     with pytest.raises(ToolError, match="out of memory"):
         measure(graph_folders.make(tmp_path, "hedgehog"))
+
+
+def test_a_form_whose_engine_cannot_be_built_is_left_out_and_said(given, tmp_path, monkeypatch):
+    build, refused = OpenVino.build, ["dense-plain"]
+
+    def some(self, graph, out, *, shapes, **options):
+        assert [next(iter(each.values())).most[1] for each in shapes] == [4, 8]
+        if graph.parent.name.startswith(tuple(refused)):
+            raise BundleError("openvino cannot build the graph")
+        return build(self, graph, out, shapes=shapes, **options)
+
+    monkeypatch.setattr(OpenVino, "build", some)
+    graphs = graph_folders.make(tmp_path, "hedgehog", lengths=(4, 8))
+    document = measure(graphs)
+    assert given.asked[-1] == (8, [*DENSE[:2], *HEDGEHOG])
+    assert document["notes"] == [f"{DENSE[2]}: left out, openvino cannot build the graph"]
+    monkeypatch.setattr(OnnxRuntime, "build", some)
+    refused[:] = ["dense", "hedgehog"]
+    with pytest.raises(BundleError, match="cannot build"):
+        measure(graphs)
 
 
 def test_a_variant_of_one_length_a_graph_is_measured_at_that_length(given, tmp_path):
