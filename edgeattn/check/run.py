@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -38,29 +38,32 @@ class Checker:
     ) -> None:
         self._worker.__exit__(kind, error, trace)
 
-    def check(self, path: Path, *, shared: bool = False) -> Report:
-        """The report of a graph. shared: see `check_file`.
+    def check(self, path: Path, *, runtimes: Collection[str] | None = None, shared: bool = False) -> Report:
+        """The report of a graph. runtimes: whose parsers it is for; None: all. shared: see `check_file`.
 
         Raises ModelError for a file that is not a sound ONNX graph; ToolError where a native library fails on it.
         """
         check_file(path, shared=shared)
-        return Report.model_validate(self._worker.ask(str(path)))
+        asked = {"path": str(path), "runtimes": None if runtimes is None else list(runtimes)}
+        return Report.model_validate(self._worker.ask(asked))
 
 
-def serve(profile: dict[str, Any]) -> Callable[[str], dict[str, Any]]:
-    """The worker's side: a function from a path to the report of the graph there."""
+def serve(profile: dict[str, Any]) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """The worker's side: a function from a path and runtimes to the report of the graph there."""
     from edgeattn.check.graph import view
     from edgeattn.check.parsers import parsers_of
     from edgeattn.check.rules import RULES
     from edgeattn.check.sound import facts_of, load
 
-    parsers = parsers_of(DeviceProfile.model_validate_json(json.dumps(profile)))
-    verdicts = [(parser.name, parser.runtime, parser.version) for parser in parsers]
+    every = parsers_of(DeviceProfile.model_validate_json(json.dumps(profile)))
 
-    def answer(path: str) -> dict[str, Any]:
-        model = load(Path(path))
-        graph = view(model, Path(path))
+    def answer(asked: dict[str, Any]) -> dict[str, Any]:
+        path, runtimes = Path(asked["path"]), asked["runtimes"]
+        parsers = [parser for parser in every if runtimes is None or parser.runtime in runtimes]
+        model = load(path)
+        graph = view(model, path)
         faults = [[fault for rule in RULES for fault in rule(graph, parser)] for parser in parsers]
+        verdicts = [(parser.name, parser.runtime, parser.version) for parser in parsers]
         return report_of(facts_of(model), verdicts, faults).model_dump(mode="json")
 
     return answer

@@ -73,7 +73,10 @@ def load(path: Path) -> Any:
 
 
 def _read_small(model: Any, folder: Path) -> None:
-    """Reads the small external tensors, and makes inputs of the large ones, of which only types and shapes matter."""
+    """Reads the small external tensors, and makes inputs of the large ones, of which only types and shapes matter.
+
+    Raises ValueError for a tensor whose data does not fill its shape.
+    """
     from onnx import helper
 
     kept: list[Any] = []
@@ -85,27 +88,31 @@ def _read_small(model: Any, folder: Path) -> None:
     model.graph.input.extend(value for value in more if value.name not in names)
     del model.graph.initializer[:]
     model.graph.initializer.extend(kept)
-    for node in nodes_of(model.graph):
+    functions = [node for function in model.functions for node in function.node]
+    for node in (*nodes_of(model.graph), *functions):
         for attribute in node.attribute:
             for inner in (attribute.g, *attribute.graphs):
                 for tensor in inner.initializer:
                     _inline(tensor, folder, None)
-            if attribute.HasField("t"):
-                _inline(attribute.t, folder, None)
+            for tensor in (*([attribute.t] if attribute.HasField("t") else ()), *attribute.tensors):
+                _inline(tensor, folder, None)
 
 
 def _inline(tensor: Any, folder: Path, most_bytes: int | None) -> bool:
     """Puts the tensor's external data into it, if it has at most so many; whether its data is in it."""
-    from onnx import TensorProto
+    from onnx import TensorProto, numpy_helper
 
-    if tensor.data_location != TensorProto.EXTERNAL:
-        return True
-    raw = external_bytes(tensor, folder, most_bytes)
-    if raw is None:
-        return False
-    del tensor.external_data[:]
-    tensor.data_location = TensorProto.DEFAULT
-    tensor.raw_data = raw
+    if tensor.data_location == TensorProto.EXTERNAL:
+        raw = external_bytes(tensor, folder, most_bytes)
+        if raw is None:
+            return False
+        del tensor.external_data[:]
+        tensor.data_location = TensorProto.DEFAULT
+        tensor.raw_data = raw
+    try:
+        numpy_helper.to_array(tensor)
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"the data of tensor {tensor.name!r} does not fill its shape: {error}") from error
     return True
 
 

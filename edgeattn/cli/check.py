@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from edgeattn.devices import DeviceProfile
 
 _LENGTH = 128
+Runtimes = tuple[str, ...] | None  # None: all of the target's
 
 
 @click.command("check")
@@ -51,40 +52,48 @@ def command(graph: Path, target: str | None, build: bool, length: int, as_json: 
         raise VerificationError("not every release takes it", where=str(graph), fix="follow the remedies above")
 
 
-def _graphs(path: Path, target: str | None) -> tuple[DeviceProfile, dict[str, Path], bool]:
-    """The device, the graphs by name, and whether they share weights, as in a bundle."""
+def _graphs(path: Path, target: str | None) -> tuple[DeviceProfile, dict[str, tuple[Path, Runtimes]], bool]:
+    """The device, the graphs by name with the runtimes that each is for, and whether they share weights."""
     from edgeattn.bundle import Bundle
     from edgeattn.devices import load_device
     from edgeattn.devices.load import UNKNOWN
+    from edgeattn.manifest import SIDES
     from edgeattn.recognition import profile_of
 
     named = load_device(target, probed=UNKNOWN) if target else None
     if not path.is_dir():
         if named is None:
             raise InputError("no device is named", where="--target", fix="name one that `edgeattn devices` lists")
-        return named, {path.name: path}, False
+        return named, {path.name: (path, None)}, False
     bundle = Bundle.open(path)
     manifest = bundle.manifest
-    graphs = {each.name: path / each.folder / each.graph for each in manifest.candidates}
-    graphs = graphs or {side: path / engine.graph for side, engine in manifest.engines.items()}
+    graphs: dict[str, tuple[Path, Runtimes]] = {
+        each.name: (path / each.folder / each.graph, each.runtimes) for each in manifest.candidates
+    } or {side: (path / each.graph, (each.runtime,)) for side in SIDES if (each := manifest.engines.get(side))}
     return named or profile_of(bundle), graphs, True
 
 
 def _checked(
-    path: Path, profile: DeviceProfile, graphs: dict[str, Path], *, shared: bool, build: bool, length: int
+    path: Path,
+    profile: DeviceProfile,
+    graphs: dict[str, tuple[Path, Runtimes]],
+    *,
+    shared: bool,
+    build: bool,
+    length: int,
 ) -> dict[str, Any]:
     from edgeattn.check import preflight
     from edgeattn.check.run import Checker
 
+    reports: dict[str, dict[str, Any]] = {}
+    built: dict[str, dict[str, Any] | None] = {}
     with Checker(profile) as checker:
-        reports = {name: checker.check(file, shared=shared).model_dump(mode="json") for name, file in graphs.items()}
-    built: dict[str, Any] = dict.fromkeys(graphs)
-    if build:
-        for name, file in graphs.items():
-            built |= {
-                key: each.model_dump(mode="json")
-                for key, each in preflight.fly({name: file}, profile, preflight.shapes_in(file, length)).items()
-            }
+        for name, (file, runtimes) in graphs.items():
+            report = checker.check(file, runtimes=runtimes, shared=shared)
+            reports[name], built[name] = report.model_dump(mode="json"), None
+            if build and (runtimes is None or set(preflight.FAMILY) & set(runtimes)):
+                made = preflight.fly({name: file}, profile, preflight.shapes_in(file, length))
+                built[name] = made[name].model_dump(mode="json")
     candidates = [{"name": name, **report, "preflight": built[name]} for name, report in reports.items()]
     passed = all(release["passed"] for each in candidates for release in each["releases"])
     return {

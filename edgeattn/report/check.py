@@ -18,17 +18,18 @@ _RUN = (
 
 
 def grid(document: Document) -> tuple[list[str], list[list[str]]]:
-    """Head and rows of a table: a row per candidate, a column per parser, and one for the pre-flight."""
+    """Head and rows of a table: a row per candidate, a column per parser, and one for the pre-flight.
+
+    "-": the candidate is not for that runtime.
+    """
     candidates = document["candidates"]
-    head = ["candidate", *(_title(release) for release in candidates[0]["releases"]), "pre-flight"]
-    rows = [
-        [
-            str(candidate["name"]),
-            *("yes" if release["passed"] else "no" for release in candidate["releases"]),
-            preflight(candidate["preflight"]),
-        ]
-        for candidate in candidates
-    ]
+    columns = list(dict.fromkeys(_title(release) for each in candidates for release in each["releases"]))
+    rows = []
+    for candidate in candidates:
+        passed = {_title(release): "yes" if release["passed"] else "no" for release in candidate["releases"]}
+        cells = [passed.get(column, "-") for column in columns]
+        rows.append([str(candidate["name"]), *cells, preflight(candidate["preflight"])])
+    head = ["candidate", *columns, "pre-flight"]
     return head, rows
 
 

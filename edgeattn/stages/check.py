@@ -32,6 +32,7 @@ def check(job: Job) -> dict[str, Any]:
     from edgeattn.check import preflight
 
     candidates = [Candidate.model_validate_json(text) for text in job.facts("quantize")["candidates"]]
+    candidates.sort(key=lambda candidate: SIDES.index(candidate.side))
     if not preflight.stands_for(job.device):
         return {
             "candidates": job.facts("quantize")["candidates"],
@@ -87,10 +88,13 @@ def _reports(job: Job, candidates: Sequence[Candidate]) -> dict[str, Report]:
     with Checker(job.device) as checker:
         for candidate in candidates:
             graph = job.path("quantize") / candidate.folder / candidate.graph
-            reports[candidate.name] = checker.check(graph, shared=True)
+            reports[candidate.name] = checker.check(graph, runtimes=candidate.runtimes, shared=True)
+            together: dict[tuple[str, tuple[str, ...]], list[str]] = {}
             for error in reports[candidate.name].errors:
-                place = f"node {error.node} ({error.operator}): " if error.node else ""
-                LOG.warning("%s: %s%s [%s]", candidate.name, place, error.fact, ", ".join(error.releases))
+                together.setdefault((error.fact, error.releases), []).append(error.node)
+            for (fact, releases), nodes in together.items():
+                place = f"node {nodes[0]}" if len(nodes) == 1 else f"{len(nodes)} nodes, such as {nodes[0]}"
+                LOG.warning("%s: %s: %s [%s]", candidate.name, place, fact, ", ".join(releases))
     return reports
 
 
@@ -100,7 +104,7 @@ def _preflight(job: Job, candidates: Sequence[Candidate]) -> dict[str, Built]:
 
     graphs = {
         candidate.name: job.path("quantize") / candidate.folder / candidate.graph
-        for candidate in sorted(candidates, key=lambda candidate: candidate.side != "efficient")
+        for candidate in candidates
         if set(preflight.FAMILY) & set(candidate.runtimes)
     }
     if preflight.version() is None:
@@ -135,8 +139,7 @@ def _why(report: Report, built: Built | None) -> str:
 
 def _note(reports: dict[str, Report], built: dict[str, Built], left_out: Sequence[str]) -> str:
     passed = sum(not report.errors for report in reports.values())
-    releases = len(next(iter(reports.values())).releases)
-    note = f"{passed} of {len(reports)} candidates pass all {releases} parsers"
+    note = f"{passed} of {len(reports)} candidates pass all parsers"
     if built:
         good = [each for each in built.values() if each.passed]
         note += f", {len(good)} of {len(built)} built for SM {next(iter(built.values())).built_for}"

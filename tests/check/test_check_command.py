@@ -8,6 +8,7 @@ import os
 import numpy as np
 import onnx
 import pytest
+import tiny_bundle
 from check_graphs import F32, save
 from onnx import helper
 
@@ -153,3 +154,20 @@ def test_a_build_that_the_parser_refuses(tmp_path, capsys):
     assert [finding["node"] for finding in checked["findings"]] == ["det"]
     assert checked["preflight"]["passed"] is False
     assert checked["preflight"]["problems"][0]["operator"] == "Det"
+
+
+def test_the_candidates_of_a_bundle(tmp_path, capsys):
+    """Each is held to the parsers of the runtimes that it is for: here ONNX Runtime's alone."""
+    tiny_bundle.make(tmp_path / "tiny", target={"name": "jetson"}, candidates={"fp32": tiny_bundle.graph()})
+    assert run(["check", str(tmp_path / "tiny")]) == 0
+    head, *rows = capsys.readouterr().out.splitlines()
+    assert head.split() == ["candidate", "onnxruntime", "pre-flight"]
+    assert [row.split()[:3] for row in rows] == [["efficient", "fp32", "yes"], ["dense", "fp32", "yes"]]
+
+
+def test_a_built_bundle_for_another_device(tmp_path, capsys):
+    tiny_bundle.make(tmp_path / "tiny")
+    assert run(["check", str(tmp_path / "tiny"), "--target", "jetson", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["target"] == "jetson"
+    assert [each["name"] for each in document["candidates"]] == ["efficient", "dense"]
