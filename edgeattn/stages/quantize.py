@@ -56,7 +56,6 @@ def quantize(job: Job) -> dict[str, Any]:
     without_norm = lacking(device, "LayerNormalization")
     candidates: list[Candidate] = []
     left_out: list[str] = []
-    weights: dict[str, Path] = {}
     axis = interface.length_axis
     lengths = recipe.export.buckets if axis and recipe.export.buckets else ()
     for done, (form, choice, runtimes) in enumerate(wanted):
@@ -83,13 +82,16 @@ def quantize(job: Job) -> dict[str, Any]:
         buckets = [Bucket(length=length, graph=f"{graph.stem}-{length}.onnx") for length in lengths]
         for bucket in buckets:
             fix_length(graph, folder / bucket.graph, str(axis), bucket.length)
-        _share_weights(folder, weights)
         candidate = Candidate(
             name=name, side=side, form=shape, method=choice.name, rank=ranks.index(choice.name),
             folder=f"{CANDIDATES}/{folder.name}", buckets=tuple(buckets), runtimes=runtimes,
             least_cosine=method.least_cosine, cosine=cosine, facts=made,
         )  # fmt: skip
         candidates.append(candidate)
+    # At the end: onnx_ir refuses files with several links, and a method may go on from a graph.
+    weights: dict[str, Path] = {}
+    for candidate in candidates:
+        _share_weights(out / candidate.folder, weights)
     for side in SIDES:
         if not any(candidate.side == side for candidate in candidates):
             raise VerificationError(

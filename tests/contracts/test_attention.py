@@ -16,6 +16,7 @@ from key_masks import KINDS, key_mask
 from torch import nn
 from torch.fx.experimental import _config as symbolic
 from torch.nn.functional import scaled_dot_product_attention
+from variant_graphs import CASES, MODES, MORE
 
 from edgeattn.attention import ATTENTION, check_options
 from edgeattn.attention.lowering import allow
@@ -25,29 +26,6 @@ from edgeattn.export.opset import EXPORTED, lower_to_17
 from edgeattn.export.rewrite import rewrite
 from edgeattn.runtimes import RUNTIMES
 
-# Options that are tested beside the defaults.
-MORE = {
-    "hedgehog": [
-        {"feature_dim": 4},
-        {"feature_dim": 24},
-        {"feature_map": "exp"},
-        {"feature_map": "joint", "feature_dim": 4},
-    ],
-    "relu_linear": [{"conv": "2d", "grid_width": 4, "prefix_tokens": 1}, {"conv": "1d", "conv_kernel": 5}],
-    "window_linear": [{"window": 4, "sinks": 2, "feature_dim": 4}, {"window": 8, "sinks": 0}],
-    "agent": [{"agents": 3}],
-    "luna": [{"projections": 4, "channels": 3, "hidden": 2}],
-    "sliding_window": [{"window": 4, "global_tokens": 2}, {"window": 8, "global_tokens": 0}],
-    "dilated_window": [{"window": 4, "dilation": 3}],
-    "window_2d": [{"window": 2, "grid_width": 4, "shift": 1}],
-    "block_topk": [{"block": 32, "topk": 2}],
-}
-# Each variant once for every mode that it has.
-MODES = [
-    (name, causal) for name in ATTENTION for causal in (False, True)
-    if (ATTENTION[name].causal if causal else ATTENTION[name].bidirectional)
-]  # fmt: skip
-CASES = [(name, options, causal) for name, causal in MODES for options in [{}, *MORE.get(name, [])]]
 QUADRATIC = {"dense"}
 CUT_BY_POSITION = {"block_topk", "window_linear", "window_2d"}  # their blocks and grids move with padding on the left
 NO_MIXING = {"identity"}  # its output does not depend on queries and keys

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import attention_graph as case
 import numpy as np
 import onnx
 import pytest
+import variant_graphs
+from onnxruntime import InferenceSession
 
+from edgeattn.bench.inputs import save_feeds
 from edgeattn.metrics import row_cosines
 from edgeattn.quantize import METHODS
+from edgeattn.quantize.fp16 import Fp16, Fp16Options
+from edgeattn.quantize.int8 import Int8Options
+from edgeattn.quantize.int8_fp16 import Int8Fp16
 from edgeattn.quantize.method import Calibrated, Method
 
 every_method = pytest.mark.parametrize("name", list(METHODS))
@@ -64,3 +72,81 @@ def test_its_graph_computes_the_same_at_any_batch_and_length(name, tmp_path):
     graphs = [onnx.load(path, load_external_data=False).graph for path in (source, out)]
     names = [[value.name for value in (*graph.input, *graph.output)] for graph in graphs]
     assert names[0] == names[1]
+
+
+# --- every kind of attention ---------------------------------------------------------------------------------
+
+GRAPHS = variant_graphs.DISTINCT
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory, one_operator_table):
+    """name -> its fp32 graph, of opset 17."""
+    root = tmp_path_factory.mktemp("variants")
+    for name in GRAPHS:
+        (root / name).mkdir()
+    return {name: variant_graphs.save(name, root / name) for name in GRAPHS}
+
+
+@pytest.fixture(scope="module")
+def in_int8(exported, tmp_path_factory):
+    """name -> its int8 graph. One process quantizes all of them: most of NNCF's time is that of importing it."""
+    root = tmp_path_factory.mktemp("int8")
+    jobs = []
+    for name, graph in exported.items():
+        folder = root / name
+        folder.mkdir()
+        save_feeds(folder / "calibration.npz", taken(graph, variant_graphs.samples(name, 10)))
+        options = Int8Options().model_dump()
+        jobs.append(
+            {"graph": str(graph), "out": str(folder / "int8.onnx"), "folder": str(folder), "seven_bits": False,
+             "options": options}
+        )  # fmt: skip
+    script = "import json, sys\nfrom edgeattn.quantize.int8 import work\nfor job in json.load(sys.stdin): work(job)"
+    subprocess.run(
+        [sys.executable, "-c", script], input=json.dumps(jobs), text=True, capture_output=True, check=True, timeout=600
+    )
+    return {name: root / name / "int8.onnx" for name in exported}
+
+
+def taken(graph, samples):
+    """The samples without what the graph does not read, such as a mask."""
+    names = {value.name for value in onnx.load(graph, load_external_data=False).graph.input}
+    return [{key: array for key, array in sample.items() if key in names} for sample in samples]
+
+
+def least_cosine(name, graph, source):
+    """On samples that have padding, and have not calibrated."""
+    samples = taken(source, variant_graphs.samples(name, 4, seed=5))
+    for sample in samples:
+        if "key_mask" in sample:
+            sample["key_mask"][:, -2:] = False
+    before, after = (
+        [InferenceSession(path, providers=["CPUExecutionProvider"]).run(None, sample)[0] for sample in samples]
+        for path in (source, graph)
+    )
+    assert all(np.isfinite(array).all() for array in after)
+    return min(float(row_cosines(a.reshape(1, -1), b.reshape(1, -1))[0]) for a, b in zip(after, before, strict=True))
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_fp16_keeps_every_kind_of_attention(name, exported, tmp_path):
+    source, out = exported[name], tmp_path / "model.onnx"
+    samples = taken(source, variant_graphs.samples(name, 5))
+    facts = Fp16.quantize(source, out, cpu=None, calibration=samples, options=Fp16Options())
+    assert facts["fp16_cosine"] > 0.9999
+    assert least_cosine(name, out, source) > 0.9999
+    model = onnx.load(out)
+    assert {entry.domain: entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")} == {"": 17}
+    onnx.shape_inference.infer_shapes(model, strict_mode=True)
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_int8_and_both_keep_every_kind_of_attention(name, exported, in_int8, tmp_path):
+    source, pairs, out = exported[name], in_int8[name], tmp_path / "model.onnx"
+    assert least_cosine(name, pairs, source) > 0.98
+    Int8Fp16.quantize(
+        pairs, out, cpu=None, calibration=taken(source, variant_graphs.samples(name, 5)), options=Fp16Options()
+    )
+    assert least_cosine(name, out, source) > 0.98
+    onnx.shape_inference.infer_shapes(onnx.load(out), strict_mode=True)
