@@ -12,7 +12,7 @@ import onnx_ir as ir
 from edgeattn.bench.inputs import Arrays
 from edgeattn.errors import DataError, ToolError
 from edgeattn.quantize.float16 import load, to_float16
-from edgeattn.quantize.precision import OVERFLOW, PRODUCTS, kept_in_fp32
+from edgeattn.quantize.precision import OVERFLOW, PAIR, PRODUCTS, kept_in_fp32
 from edgeattn.quantize.ranges import largest
 from edgeattn.quantize.rounding import ROUNDED, rounded
 from edgeattn.quantize.session import cosine, outputs, session
@@ -37,7 +37,7 @@ def halve(graph: Path, out: Path, samples: Sequence[Arrays], *, headroom: float,
     expected = outputs(session(model, graph.parent), checked)
     kept = kept_in_fp32(model, largest(model, graph.parent, samples), headroom)
     overflowing = [name for name, why in kept.items() if why == OVERFLOW]
-    products = [node.name for node in model.graph if node.op_type in PRODUCTS]
+    products = [node.name for node in model.graph if node.op_type in PRODUCTS and kept.get(str(node.name)) != PAIR]
     if products and kept.keys() >= set(products):
         raise ToolError(
             f"every product would stay in fp32: {len(overflowing)} nodes come near the end of fp16's range",

@@ -240,3 +240,14 @@ def test_places_of_tokens_are_sorted_in_fp32(tmp_path):
     assert precisions(out)["product"] == "fp16"
     order, _ = onnxruntime.InferenceSession(out, providers=["CPUExecutionProvider"]).run(None, feeds)
     np.testing.assert_array_equal(order, places.argsort(-1))
+
+
+def test_a_graph_of_int8_layers_alone_is_not_refused(tmp_path):
+    """All of its products are quantized; what lies between them is in fp16."""
+    text = """(float[b,n,8] x) => (float[b,n,8] out) {
+      [q] y = QuantizeLinear(x, s, z) [dq] a = DequantizeLinear(y, s, z) [dw] w = DequantizeLinear(i, s, z)
+      [layer] p = MatMul(a, w) [gate] g = Sigmoid(p) [out] out = Mul(g, g) }"""
+    weights = {"s": np.float32(0.1), "z": np.int8(0), "i": np.eye(8, dtype=np.int8)}
+    out, facts = halved(tmp_path, written(tmp_path, text, **weights), [{"x": np.ones((1, 2, 8), np.float32)}])
+    assert precisions(out)["gate"] == "fp16"
+    assert facts["in_fp32"] == {"quantized": 4}
