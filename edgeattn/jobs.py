@@ -70,8 +70,19 @@ class DeviceJob(Protocol):
         """
         ...
 
+    def keep(self, folder: Folder, document: dict[str, Any]) -> None:
+        """Keep on this machine what is worth keeping of a document that another one made; `run` does it here."""
+        ...
 
-class _OnBundle:
+
+class _KeepsNothing:
+    """A job whose document goes to the caller only."""
+
+    def keep(self, folder: Folder, document: dict[str, Any]) -> None:
+        pass
+
+
+class _OnBundle(_KeepsNothing):
     """A job on a bundle."""
 
     def open(self, folder: Path) -> Bundle:
@@ -176,9 +187,13 @@ class Bench(_OnBundle):
         return document
 
     def over(self, bundles: Sequence[Bundle], progress: Progress) -> dict[str, Any]:
-        """The document of one bundle, or of the shipped engines of several; nothing is recorded in them."""
+        """The document of one bundle, or of the shipped engines of several; nothing is recorded in them.
+
+        The history of this machine has it.
+        """
         from edgeattn.bench.bundles import bench
         from edgeattn.bench.protocol import Protocol
+        from edgeattn.history.keep import keep
 
         protocol = Protocol.quick() if self.quick else Protocol()
         spec, count = bundles[0].manifest.bench, max(2, len(bundles))
@@ -186,7 +201,7 @@ class Bench(_OnBundle):
         least, most = protocol.seconds(len(lengths), pairs, count)
         what = "dense and efficient" if len(bundles) == 1 else f"{count} bundles"
         progress.stage(self.name, f"{what} in turn, takes {duration(least)} to {duration(most)}")
-        return bench(
+        document = bench(
             bundles,
             lengths=self.lengths,
             pairs=self.pairs,
@@ -194,10 +209,19 @@ class Bench(_OnBundle):
             protocol=protocol,
             progress=progress,
         )
+        keep(document, bundles)
+        return document
+
+    def keep(self, folder: Folder, document: dict[str, Any]) -> None:
+        from edgeattn.bundle import Bundle
+        from edgeattn.history.keep import keep
+
+        if isinstance(folder, Bundle):
+            keep(document, [folder])
 
 
 @dataclass(frozen=True)
-class Measure:
+class Measure(_KeepsNothing):
     """Times the attention graphs of a crossover."""
 
     name: ClassVar[str] = "measure"
@@ -218,7 +242,7 @@ class Measure:
 
 
 @dataclass(frozen=True)
-class Gate:
+class Gate(_KeepsNothing):
     """Measures a candidate bundle against a baseline, both in one folder. The document is that of gate.json."""
 
     options: Options

@@ -34,6 +34,12 @@ def _loggers() -> list[tuple[str, logging.Logger]]:
     return [(name, logger) for name, logger in known if isinstance(logger, logging.Logger)]
 
 
+@pytest.fixture(autouse=True)
+def _no_history(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Benches of tests stay out of the history of the user who runs them."""
+    monkeypatch.setenv("EDGEATTN_HISTORY", "off")
+
+
 @pytest.fixture(scope="module")
 def one_operator_table() -> Iterator[None]:
     """torch rebuilds its table of ONNX operators for every export, a fifth of the time of a small export."""

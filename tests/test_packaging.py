@@ -17,7 +17,7 @@ import pytest
 import edgeattn
 
 ROOT = Path(__file__).parents[1]
-EXTRAS = {"onnxruntime", "compile", "tensorrt", "rtx", "openvino", "nvml", "demo", "dev"}
+EXTRAS = {"onnxruntime", "compile", "tensorrt", "rtx", "openvino", "history", "nvml", "demo", "dev"}
 
 
 @pytest.fixture(scope="module")

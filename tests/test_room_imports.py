@@ -18,6 +18,7 @@ NEVER = {
     "report": ("cli", "jobs", "hosts"),
     "runtimes": ("bench", "report", "cli", "jobs", "hosts"),
     "gate": ("cli", "jobs", "hosts"),
+    "history": ("cli", "jobs", "hosts", "gate"),
     "meters": ("bench", "report", "cli", "jobs", "hosts"),
 }
 

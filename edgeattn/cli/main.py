@@ -29,6 +29,7 @@ COMMANDS = {
     "bench": ("edgeattn.cli.bench:command", "Measure a bundle's efficient and dense engines side by side."),
     "gate": ("edgeattn.cli.gate:command", "Say whether a bundle is worse than a baseline."),
     "baseline": ("edgeattn.cli.baseline:command", "Save, show and verify the baselines of gate."),
+    "history": ("edgeattn.cli.history:command", "List what benches have measured, and where it changed."),
     "crossover": ("edgeattn.cli.crossover:command", "Measure the length from which each attention pays here."),
     "measure": ("edgeattn.cli.measure:command", "Time the graphs that crossover has exported, on this machine."),
     "estimate": ("edgeattn.cli.estimate:command", "Predict what a recipe gains, or a bundle takes, on a device."),

@@ -66,7 +66,9 @@ class SshHost:
         with self._connected() as connection:
             self._refresh(connection, progress)
             run = _Run(connection, job, opened, folder, files, progress, self._cancelled, self._wait)
-            return run.whole(record=self._record)
+            document = run.whole(record=self._record)
+        job.keep(opened, document)
+        return document
 
     def probe(self) -> HostFacts:
         with self._connected() as connection:

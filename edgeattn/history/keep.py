@@ -1,0 +1,28 @@
+"""Keeping a bench in the history, whatever state the file is in: a bench never fails because of it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from edgeattn.bundle import Bundle
+from edgeattn.errors import EdgeattnError
+from edgeattn.history.file import append, file_here
+from edgeattn.history.measurement import measurements
+from edgeattn.plaintext import plain
+
+LOG = logging.getLogger("edgeattn")
+
+
+def keep(document: Mapping[str, Any], bundles: Sequence[Bundle]) -> None:
+    """Append a bench document to the history of this machine; what prevents that is a warning."""
+    file = file_here()
+    if file is None:
+        return
+    try:
+        append(file, measurements(document, bundles))
+    except (KeyError, TypeError, ValueError) as error:  # a document of a device, which may hold anything
+        LOG.warning("the bench is not in the history: its document cannot be read: %s", plain(repr(error))[:300])
+    except EdgeattnError as error:
+        LOG.warning("the bench is not in the history: %s", plain(str(error), lines=True))
