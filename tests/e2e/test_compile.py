@@ -247,6 +247,37 @@ def test_one_target_that_fails_does_not_lose_another(compiled, tmp_path, board):
     assert ended == ["preflight", "preflight", *HERE[1:], *shared, *HERE[5:]]
 
 
+def test_a_bundle_for_an_orin_is_made_here_and_built_where_the_files_are_an_orins(compiled, tmp_path):
+    shutil.copytree(compiled.folder / "cache", tmp_path / "cache")
+    methods = "[fp16, int8, int8-fp16]"
+    (tmp_path / "small.yaml").write_text(RECIPE.replace("[fp32]", methods))
+    made = edgeattn(tmp_path, "compile", "small.yaml", "--target", "jetson", "--out", "orin")
+    assert made.returncode == 0, made.stderr
+    assert outcomes(made.stderr)["distill"] == "from the store"
+    assert "follow" in made.stdout
+    assert "orin/install.md" in made.stdout
+    bundle = Bundle.open(tmp_path / "orin")
+    assert not bundle.manifest.engines
+    wanted = {f"{side} {method}" for side in ("efficient", "dense") for method in ("fp16", "int8", "int8-fp16")}
+    assert {candidate.name for candidate in bundle.manifest.candidates} == wanted
+    checked = json.loads((tmp_path / "orin" / "check.json").read_text())["candidates"]
+    assert {each["name"] for each in checked} == wanted
+    assert all(release["passed"] for each in checked for release in each["releases"])
+    assert all(each["preflight"]["passed"] for each in checked)
+    tree = Path(__file__).parents[1] / "devices" / "trees" / "orin-nano-8gb"
+    for command in ("build", "verify"):
+        done = subprocess.run(
+            [sys.executable, str(Path(__file__).with_name("hasty.py")), command, "orin", "--json"],
+            cwd=tmp_path, env={**environment(tmp_path / "cache"), "EDGEATTN_ROOT": str(tree)},
+            capture_output=True, text=True, check=False, timeout=300,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+    document = json.loads((tmp_path / "orin" / "build.json").read_text())
+    assert "tensorrt" in document["runtimes_left_out"]
+    assert document["runtimes"].keys() == {"onnxruntime"}
+    assert {row["method"] for row in document["candidates"] if row["state"] != "failed"} == {"fp16", "int8"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
