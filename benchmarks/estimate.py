@@ -45,7 +45,7 @@ from edgeattn.recipe import load_recipe, to_document
 from edgeattn.runtimes import RUNTIMES
 
 LENGTHS = (128, 512, 2048)
-SESSIONS = 5  # each measures the machine's rates and then the models, in fresh processes
+SESSIONS = 3  # each measures the machine's rates and then the models, in fresh processes
 METHODS_OF = {"onnxruntime": ("fp32", "int8-dynamic"), "openvino": ("fp32", "int8")}
 AGX_ORIN = "jetson-agx-orin-64gb"
 FP16, INT8 = Arithmetic("fp16", "fp16", 16), Arithmetic("int8", "fp16", 8)

@@ -35,6 +35,7 @@ class Kernel:
     """Nodes that run in one go.
 
     ops: operations by kind and precision. reads, writes: name of a tensor -> bytes that are moved.
+    weights: the constants among what it reads.
     multiplied: the tensors that its products multiply with a weight.
     """
 
@@ -43,12 +44,17 @@ class Kernel:
     ops: dict[tuple[Kind, Precision], float] = field(default_factory=dict)
     reads: dict[str, float] = field(default_factory=dict)
     writes: dict[str, float] = field(default_factory=dict)
+    weights: set[str] = field(default_factory=set)
     multiplied: set[str] = field(default_factory=set)
 
     @property
     def bytes(self) -> float:
         """Bytes that it moves."""
         return sum(self.reads.values()) + sum(self.writes.values())
+
+    @property
+    def weight_bytes(self) -> float:
+        return sum(size for name, size in self.reads.items() if name in self.weights)
 
     @property
     def kinds(self) -> frozenset[Kind]:
@@ -62,6 +68,7 @@ class Kernel:
         self.reads |= {name: size for name, size in work.reads.items() if name not in self.writes and name != inside}
         self.writes.pop(inside or "", None)
         self.writes |= work.writes
+        self.weights |= work.weights
         if work.kind == "product" and work.weights:
             self.multiplied |= set(work.reads) - work.weights
 
@@ -151,6 +158,7 @@ def _attention_of(parts: Sequence[Kernel]) -> Kernel:
     whole.reads = {name: size for part in parts for name, size in part.reads.items() if name not in inside}
     whole.writes = {name: size for part in parts for name, size in part.writes.items() if name not in inside}
     precision = next(precision for kind, precision in parts[0].ops if kind == "product")
+    whole.weights = {name for part in parts for name in part.weights}
     whole.ops = {("attention", precision): sum(ops for part in parts for ops in part.ops.values())}
     return whole
 
@@ -170,4 +178,5 @@ def _side_by_side(kernels: Sequence[Kernel]) -> list[Kernel]:
             joined.ops[key] = joined.ops.get(key, 0) + ops
         joined.reads |= kernel.reads
         joined.writes |= kernel.writes
+        joined.weights |= kernel.weights
     return found

@@ -6,7 +6,7 @@ layers have, so that they come from memory as often as in a model.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -21,8 +21,7 @@ from edgeattn.quantize.arithmetic import Precision
 
 OPSET = 20
 WIDTH, INNER, HEADS = 384, 1536, 12  # of a layer of MiniLM
-# Few enough that a run takes milliseconds: then some of the runs are not interrupted, on a busy machine too.
-ROWS = 256
+ROWS = 1024  # so that inputs and results do not stay in the inner caches, as in a model
 _SCORES = (HEADS, 256, 256)
 
 
@@ -85,17 +84,24 @@ class _Chain:
 
 def _linear(links: int) -> onnx.ModelProto:
     chain = _Chain((ROWS, WIDTH))
-    for _ in range(links):
-        chain.then("MatMul", chain.normal(WIDTH, WIDTH))
+    for rows, columns in _layers(links):
+        chain.then("MatMul", chain.normal(rows, columns))
     return chain.done()
+
+
+def _layers(links: int) -> Iterator[tuple[int, int]]:
+    """The shapes of the weights: each link is two layers, out to INNER and back."""
+    for _ in range(links):
+        yield WIDTH, INNER
+        yield INNER, WIDTH
 
 
 def _quantized(links: int) -> onnx.ModelProto:
     """Linear layers between pairs of signed QuantizeLinear and DequantizeLinear."""
     chain = _Chain((ROWS, WIDTH))
     scale, zero = chain.weight(np.float32(0.02)), chain.weight(np.int8(0))
-    for _ in range(links):
-        weight, each = chain.weight(_bytes(chain)), chain.weight(np.float32(0.001))
+    for rows, columns in _layers(links):
+        weight, each = chain.weight(_bytes(chain, rows, columns)), chain.weight(np.float32(0.001))
         out = f"d{len(chain.nodes)}"
         chain.nodes.append(helper.make_node("DequantizeLinear", [weight, each], [out]))
         chain.then("QuantizeLinear", scale, zero)
@@ -107,9 +113,9 @@ def _quantized(links: int) -> onnx.ModelProto:
 def _dynamic(links: int) -> onnx.ModelProto:
     """Linear layers as ONNX Runtime quantizes them dynamically."""
     chain = _Chain((ROWS, WIDTH))
-    for _ in range(links):
-        weight = chain.weight(_bytes(chain))
-        scale, zero = chain.weight(np.full(WIDTH, 0.001, np.float32)), chain.weight(np.zeros(WIDTH, np.int8))
+    for rows, columns in _layers(links):
+        weight = chain.weight(_bytes(chain, rows, columns))
+        scale, zero = chain.weight(np.full(columns, 0.001, np.float32)), chain.weight(np.zeros(columns, np.int8))
         _, data_scale, data_zero = chain.then("DynamicQuantizeLinear", outputs=3)
         chain.then("MatMulInteger", weight, data_zero, zero)
         chain.then("Cast", to=TensorProto.FLOAT)
@@ -119,8 +125,8 @@ def _dynamic(links: int) -> onnx.ModelProto:
     return chain.done()
 
 
-def _bytes(chain: _Chain) -> NDArray[np.int8]:
-    return chain.random.integers(-127, 128, (WIDTH, WIDTH), np.int8)
+def _bytes(chain: _Chain, rows: int, columns: int) -> NDArray[np.int8]:
+    return chain.random.integers(-127, 128, (rows, columns), np.int8)
 
 
 def _repeated(shape: tuple[int, ...], op_type: str, **attributes: Any) -> Callable[[int], onnx.ModelProto]:
@@ -135,8 +141,9 @@ def _repeated(shape: tuple[int, ...], op_type: str, **attributes: Any) -> Callab
 
 def _added(elements: int) -> onnx.ModelProto:
     """One sum: runtimes make one kernel of a chain of sums."""
-    chain = _Chain((elements // 64, 64))
-    chain.then("Add", chain.normal(64))
+    columns = min(elements, 1024)  # rows that are as long as a model's, or longer
+    chain = _Chain((elements // columns, columns))
+    chain.then("Add", chain.normal(columns))
     return chain.done()
 
 
@@ -147,19 +154,30 @@ def _normed(links: int) -> onnx.ModelProto:
     return chain.done()
 
 
-def _attended(links: int) -> onnx.ModelProto:
-    chain = _Chain((1, ROWS, WIDTH))
+def _activated(links: int) -> onnx.ModelProto:
+    """A bias and a Gelu, as after a layer: ONNX Runtime has one operator for both, which is slower than Gelu alone."""
+    chain = _Chain((ROWS, INNER))
     for _ in range(links):
-        chain.then("MultiHeadAttention", "x", "x", domain="com.microsoft", num_heads=HEADS)
+        chain.then("Add", chain.normal(INNER))
+        chain.then("Gelu")
+    return chain.done()
+
+
+def _attended(links: int) -> onnx.ModelProto:
+    """With a key mask, as texts have: ONNX Runtime's faster kernel takes none."""
+    chain = _Chain((1, ROWS, WIDTH))
+    mask = chain.weight(np.ones((1, ROWS), np.int32))
+    for _ in range(links):
+        chain.then("MultiHeadAttention", "x", "x", "", mask, domain="com.microsoft", num_heads=HEADS)
     return chain.done()
 
 
 _SIZE = 4.0  # bytes of an element
 _WIDE = ROWS * INNER
-_LINEAR = 2 * ROWS * WIDTH * WIDTH  # operations
-_LINEAR_MOVED = _SIZE * (2 * ROWS * WIDTH + WIDTH * WIDTH)
-# Beside integers and floats: the quantized input is written and read.
-_INTEGERS_MOVED = _SIZE * 2 * ROWS * WIDTH + 2 * ROWS * WIDTH + WIDTH * WIDTH
+_LINEAR = 2 * 2 * ROWS * WIDTH * INNER  # operations of two layers
+_LINEAR_MOVED = _SIZE * 2 * (ROWS * WIDTH + _WIDE + WIDTH * INNER)
+# The inputs are read in fp32, written and read in int8, and the results written in fp32.
+_INTEGERS_MOVED = 2 * (_SIZE * (ROWS * WIDTH + _WIDE) + ROWS * WIDTH + _WIDE + WIDTH * INNER)
 _MAP = HEADS * 256 * 256
 
 
@@ -182,11 +200,11 @@ PROBES: Mapping[str, Probe] = {
     "bandwidth, 4 MB": _bandwidth(2**19),
     "bandwidth, 32 MB": _bandwidth(2**22),
     "bandwidth, 128 MB": _bandwidth(2**24),
-    "product": _chain("product", _linear, 3, _LINEAR_MOVED, _LINEAR),
-    "product, uint8": _chain("product", _dynamic, 3, _INTEGERS_MOVED, _LINEAR, "uint8"),
-    "product, int8": _chain("product", _quantized, 3, _INTEGERS_MOVED, _LINEAR, "int8"),
-    "attention": _chain("attention", _attended, 2, _SIZE * 4 * ROWS * WIDTH, ROWS * ROWS * (4 * WIDTH + 5 * HEADS)),
+    "product": _chain("product", _linear, 1, _LINEAR_MOVED, _LINEAR),
+    "product, uint8": _chain("product", _dynamic, 1, _INTEGERS_MOVED, _LINEAR, "uint8"),
+    "product, int8": _chain("product", _quantized, 1, _INTEGERS_MOVED, _LINEAR, "int8"),
+    "attention": _chain("attention", _attended, 1, _SIZE * 4 * ROWS * WIDTH, ROWS * ROWS * (4 * WIDTH + 5 * HEADS)),
     "softmax": _chain("softmax", _repeated(_SCORES, "Softmax", axis=-1), 7, _SIZE * 2 * _MAP, 5 * _MAP),
     "norm": _chain("norm", _normed, 15, _SIZE * 2 * ROWS * WIDTH, 8 * ROWS * WIDTH),
-    "transcendental": _chain("transcendental", _repeated((ROWS, INNER), "Gelu"), 7, _SIZE * 2 * _WIDE, _WIDE),
+    "transcendental": _chain("transcendental", _activated, 3, _SIZE * 2 * _WIDE, _WIDE),
 }

@@ -28,18 +28,18 @@ _GPU_KERNEL_CYCLES = 10_000
 # On a GPU, exponentials go through a unit with a quarter of the width, and take some products around it.
 _GPU_TRANSCENDENTAL = 0.1
 
-# Measured in ONNX Runtime 1.32 on an AMD EPYC of family 26 with AVX-512, one core, as shares of its fp32 peak of 64
-# operations a cycle: docs/estimate.md.
+# What the probes of `calibrate` give in ONNX Runtime 1.32 on one core of an AMD EPYC of family 26 with AVX-512, where
+# products are taken to reach 0.9 of the peak; depthwise convolutions are not measured.
 _CPU_SHARES: Mapping[Kind, float] = {
     "product": 0.9,
-    "attention": 0.4,
+    "attention": 0.5,
     "depthwise": 0.1,
-    "softmax": 0.15,
-    "norm": 0.08,
-    "reduction": 0.03,
-    "transcendental": 0.006,
-    "elementwise": 0.03,
-    "copy": 0.03,
+    "softmax": 0.2,
+    "norm": 0.09,
+    "reduction": 0.05,
+    "transcendental": 0.01,
+    "elementwise": 0.1,
+    "copy": 0.015,
 }
 # A copy reaches 5.5 to 6.1 of a Raspberry Pi 5's 17.1 GB/s and 10 to 11.6 of an N100's 38.4, and moves each byte twice:
 # 0.52 to 0.71 (raspberrypi/firmware#1876, ThomasKaiser/sbc-bench#65).

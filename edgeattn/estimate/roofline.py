@@ -35,9 +35,13 @@ def time(kernels: Iterable[Kernel], rates: Rates, *, extra_starts: int = 0) -> T
     """The time of the kernels one after another. extra_starts: nodes that take no longer than their start."""
     whole = ops_s = bytes_s = 0.0
     started = extra_starts
+    kernels = list(kernels)
+    # Between two readings of a weight lie those of all others: it comes from where they all fit.
+    weights_per_s = rates.bytes_per_s(max(sum(kernel.weight_bytes for kernel in kernels), 1))
     for kernel in kernels:
         working = sum(ops / rates.ops_per_s[key] for key, ops in kernel.ops.items() if ops)
-        moving = kernel.bytes / rates.bytes_per_s(max(kernel.bytes, 1))
+        others = kernel.bytes - kernel.weight_bytes
+        moving = kernel.weight_bytes / weights_per_s + others / rates.bytes_per_s(max(kernel.bytes, 1))
         whole += max(working, moving) if rates.overlaps else working + moving
         ops_s, bytes_s, started = ops_s + working, bytes_s + moving, started + 1
     start_s = started * rates.kernel_s

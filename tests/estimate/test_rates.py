@@ -42,6 +42,16 @@ def test_a_roof_is_the_longer_of_operations_and_bytes_or_their_sum():
     assert time(product(), rates(overlaps=False)).seconds == pytest.approx(working + moving)
 
 
+def test_weights_come_from_where_all_of_them_fit():
+    slow, fast = 1e9, 4e9
+    found = Rates({("product", "fp32"): 1e12}, [(100.0, fast), (400.0, slow)], 0, False, "made up")
+    nodes = [node("MatMul", ["x", "w"], ["h"]), node("MatMul", ["h", "v"], ["y"])]
+    model = make(nodes, {"x": (1, 8)}, {"w": (8, 8), "v": (8, 8)})
+    moving = time(fuse(counted(model), Fusing(chains=True, attention=True)), found).bytes_s
+    each = 4 * (8 + 8) / found.bytes_per_s(4 * (64 + 8 + 8))  # what is no weight, of each product
+    assert moving == pytest.approx(2 * 4 * 64 / slow + 2 * each)
+
+
 @pytest.mark.parametrize("overlaps", [True, False])
 def test_starts_are_added(overlaps):
     at_once, started = (
