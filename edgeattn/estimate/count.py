@@ -44,6 +44,7 @@ _PER_ELEMENT: Mapping[str, tuple[Kind, int]] = {
 }
 _REDUCTIONS = ("Reduce", "ArgM", "CumSum", "TopK", "GlobalAveragePool", "GlobalMaxPool")  # one operation per input
 _INTEGER = {"MatMulInteger", "ConvInteger", "QLinearMatMul", "QLinearConv"}
+_INT8_INPUTS = 4  # MatMulNBits' accuracy_level at which it quantizes its input at run time
 _CONTROL = {"If", "Loop", "Scan"}
 _UPDATES = {b"linear": 4, b"gated": 5, b"delta": 8, b"gated_delta": 9}  # operations per element of the state
 
@@ -153,6 +154,8 @@ def _precision(tensor: Tensor) -> Precision:
 def _precision_of_product(
     node: NodeProto, tensors: Mapping[str, Tensor], inputs: Sequence[str], quantized: set[str]
 ) -> Precision:
+    if node.op_type == "MatMulNBits" and attribute(node, "accuracy_level", 0) == _INT8_INPUTS:
+        return "int8"
     if node.op_type in _INTEGER:
         return "uint8" if tensors[inputs[0]].kind == "UINT8" else "int8"
     if quantized.issuperset(inputs[:2]):

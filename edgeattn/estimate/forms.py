@@ -46,9 +46,14 @@ def _counted(path: Path, sizes: tuple[tuple[str, int], ...]) -> Counted:
     return count(sized(read(path), dict(sizes), path.name))
 
 
+def compiles(runtime: str) -> bool:
+    """Whether the runtime makes kernels of several nodes by itself."""
+    return runtime not in _INTERPRETERS
+
+
 def kernels(counted: Counted, runtime: str, form: Form) -> Iterator[tuple[str, list[Kernel], int]]:
     """(name of the form, kernels, nodes that only start) for each way in which the runtime may run it."""
-    if runtime not in _INTERPRETERS:
+    if compiles(runtime):
         yield form.name, fuse(counted, Fusing(chains=True, attention=True)), 0
         return
     yield form.name, fuse(counted, Fusing(chains=False, attention=False)), counted.sizes

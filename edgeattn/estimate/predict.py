@@ -14,7 +14,7 @@ from edgeattn.devices import DeviceProfile, usable_threads
 from edgeattn.errors import InputError
 from edgeattn.estimate.asked import Asked, asked_of
 from edgeattn.estimate.calibrate import machine_rates
-from edgeattn.estimate.forms import Form, kernels
+from edgeattn.estimate.forms import Form, compiles, kernels
 from edgeattn.estimate.rates import Rates, profile_rates
 from edgeattn.estimate.roofline import computable, time
 from edgeattn.manifest import Side
@@ -195,6 +195,9 @@ def _comparisons(rows: Iterable[Row]) -> Iterator[dict[str, Any]]:
 def _assumptions(profile: DeviceProfile, rates: Mapping[str, Sequence[Rates]]) -> Iterator[str]:
     yield "one inference at a time, batch 1, inputs and outputs already where the device computes"
     yield from dict.fromkeys(each.basis for modes in rates.values() for each in modes)
+    if compilers := [name for name in rates if compiles(name)]:
+        names = " and ".join(compilers)
+        yield f"{names}: dense attention is one kernel, which never writes its scores; else dense is slower than this"
     if any(each.watts is not None for modes in rates.values() for each in modes):
         yield "energy is the power mode's budget times the latency, an upper bound: a mode caps clocks, not watts"
     elif profile.energy.power_model is not None and profile.gpu is None:

@@ -35,11 +35,11 @@ _CPU_SHARES: Mapping[Kind, float] = {
     "attention": 0.5,
     "depthwise": 0.1,
     "softmax": 0.2,
-    "norm": 0.09,
+    "norm": 0.1,
     "reduction": 0.05,
-    "transcendental": 0.01,
+    "transcendental": 0.006,
     "elementwise": 0.1,
-    "copy": 0.015,
+    "copy": 0.02,
 }
 # A copy reaches 5.5 to 6.1 of a Raspberry Pi 5's 17.1 GB/s and 10 to 11.6 of an N100's 38.4, and moves each byte twice:
 # 0.52 to 0.71 (raspberrypi/firmware#1876, ThomasKaiser/sbc-bench#65).

@@ -105,10 +105,15 @@ def test_linear_attention_updates_and_reads_its_state_for_each_token():
 
 
 def test_weights_of_four_bits_are_half_a_byte():
-    product = node("MatMulNBits", ["x", "w", "s"], ["y"], domain="com.microsoft", K=64, N=16, bits=4, block_size=32)
-    packed = np.zeros((16, 2, 16), np.uint8)
-    work = only(make([product], {"x": (1, 3, 64)}, {"w": packed, "s": (32,)}))
-    assert (work.precision, work.ops, work.reads["w"]) == ("fp32", 2 * 3 * 64 * 16, 64 * 16 / 2)
+    sizes = {"K": 64, "N": 16, "bits": 4, "block_size": 32}
+    weights = {"w": np.zeros((16, 2, 16), np.uint8), "s": (32,)}
+
+    def product(**attributes):
+        operator = node("MatMulNBits", ["x", "w", "s"], ["y"], domain="com.microsoft", **sizes, **attributes)
+        return only(make([operator], {"x": (1, 3, 64)}, weights))
+
+    assert (product().precision, product().ops, product().reads["w"]) == ("fp32", 2 * 3 * 64 * 16, 64 * 16 / 2)
+    assert product(accuracy_level=4).precision == "int8"
 
 
 def quantized(*, activations):
