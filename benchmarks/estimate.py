@@ -61,7 +61,8 @@ NOTES = [
     "(see `edgeattn.estimate.probes`) and then the models, each in a fresh process. On one core, measured is the least "
     "CPU time of a run; on all of them, the median latency.",
     "MiniLM has random weights and 2048 positions. The ratio is predicted / measured, the median over the sessions.",
-    "No factor was fitted to a model of this page; the origin of each is in docs/estimate.md.",
+    "No factor was fitted to a latency of this page; docs/estimate.md has the origin of each, and what was decided "
+    "while looking at these figures.",
 ]
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import math
+import os
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -10,7 +12,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from edgeattn import worker
-from edgeattn.devices import fingerprint, usable_threads
+from edgeattn.devices import fingerprint, usable_cores, usable_threads
 from edgeattn.errors import EdgeattnError
 from edgeattn.estimate.count import Kind
 from edgeattn.estimate.rates import Rates
@@ -18,8 +20,10 @@ from edgeattn.quantize.arithmetic import Precision
 from edgeattn.runtimes.base import Arrays
 from edgeattn.store import Store
 
+LOG = logging.getLogger("edgeattn")
 _VERSION = 3  # of the probes
 _TIMEOUT_S = 600.0
+_QUIET = 0.5  # load per core
 _ROUNDS, _ROUND_S = 5, 0.03
 # A copy between layouts takes about three times as long as a pass over the same bytes in order: 26 and 85 GB/s for
 # MiniLM's heads on an AMD EPYC. Runtimes merge chains of copies, so that no probe can time one.
@@ -27,21 +31,34 @@ _MORE_PASSES_OF_A_COPY = 2
 _LEAST_SHARE = 0.1  # of a probe's time that its operations take at least: what is taken off is as uncertain as this
 
 
-def machine_rates(runtime: str, store: Store) -> Rates:
+def machine_rates(runtime: str, store: Store, *, fresh: bool = False) -> Rates:
     """The rates of `runtime` here, on the cores that may be used; from the store, or measured now in 10 s.
 
-    Raises DeviceError where the runtime is not installed.
+    fresh: measure again. Raises DeviceError where the runtime is not installed.
     """
     from edgeattn.runtimes import RUNTIMES
 
     version, threads = RUNTIMES[runtime].require(), usable_threads()
     artifact = store.run(
         "rates", _VERSION, reads={"runtime": runtime, "threads": threads, "machine": fingerprint()},
-        libraries={runtime: version}, build=lambda out, work: {"seconds": measure(runtime, threads)},
+        libraries={runtime: version}, fresh=fresh,
+        build=lambda out, work: {"seconds": _on_a_quiet_machine(runtime, threads)},
     )  # fmt: skip
     return rates_of(
         artifact.meta["seconds"], f"rates measured on this machine in {runtime} {version}, {threads} threads"
     )
+
+
+def _on_a_quiet_machine(runtime: str, threads: int) -> dict[str, float]:
+    """As `measure`; what else runs here is said, since the rates are kept."""
+    busy = os.getloadavg()[0]
+    if busy > _QUIET * usable_cores():
+        LOG.warning(
+            "the rates of %s are measured while this machine is busy (load %.1f on %g cores), and may be too low: run "
+            "again with --fresh when it is quiet",
+            runtime, busy, usable_cores(),
+        )  # fmt: skip
+    return measure(runtime, threads)
 
 
 def rates_of(seconds: Mapping[str, float], basis: str) -> Rates:

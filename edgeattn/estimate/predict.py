@@ -57,16 +57,16 @@ def predicted(bundle: Bundle, profile: DeviceProfile, lengths: Sequence[int] | N
     return rows_of(asked_of(bundle, lengths), profile, rates_of(profile))
 
 
-def rates_of(profile: DeviceProfile, store: Store | None = None) -> dict[str, list[Rates]]:
+def rates_of(profile: DeviceProfile, *, fresh: bool = False) -> dict[str, list[Rates]]:
     """runtime -> its rates in each power mode: measured where the device is this machine, else from the profile.
 
-    Of a device with a GPU only the preferred runtime: its peaks are the GPU's. store: for what is measured.
+    Of a device with a GPU only the preferred runtime: its peaks are the GPU's. fresh: measure again.
     Raises InputError for a profile without the facts, DeviceError where no runtime is installed that can be measured.
     """
     if profile.probe:
-        store = store or Store(Store.default_root())
+        store = Store(Store.default_root())
         usable = usable_runtimes(profile, installed_here())
-        return {support.name: [machine_rates(support.name, store)] for support in usable}
+        return {support.name: [machine_rates(support.name, store, fresh=fresh)] for support in usable}
     supports = profile.runtimes[:1] if profile.gpu else profile.runtimes
     return {support.name: profile_rates(profile) for support in supports}
 

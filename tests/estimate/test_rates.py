@@ -9,6 +9,7 @@ from counted_graphs import counted, make, node
 
 from edgeattn.devices import DeviceProfile, load_device
 from edgeattn.errors import InputError
+from edgeattn.estimate import calibrate
 from edgeattn.estimate.calibrate import measure, rates_of
 from edgeattn.estimate.fuse import Fusing, fuse
 from edgeattn.estimate.methods import as_method
@@ -16,6 +17,7 @@ from edgeattn.estimate.probes import PROBES
 from edgeattn.estimate.rates import Rates, profile_rates
 from edgeattn.estimate.roofline import computable, time
 from edgeattn.quantize.arithmetic import Arithmetic
+from edgeattn.store import Store
 
 ROOM = 1e9  # bytes/s
 
@@ -116,6 +118,24 @@ def test_probes_become_rates():
     assert found.ops_per_s["product", "fp32"] == pytest.approx(1e9, rel=0.2)
     assert found.bytes_per_s(32e6) == pytest.approx(ROOM, rel=0.1)
     assert found.basis == "made up"
+
+
+def test_the_rates_of_this_machine_are_measured_once_and_said_to_be_of_a_busy_one(tmp_path, monkeypatch, caplog):
+    asked = []
+
+    def measured(runtime, threads):
+        asked.append(runtime)
+        return dict.fromkeys(PROBES, 1e-3)
+
+    monkeypatch.setattr(calibrate, "measure", measured)
+    monkeypatch.setattr("os.getloadavg", lambda: (9.0, 9.0, 9.0))
+    store = Store(tmp_path)
+    first, again = (calibrate.machine_rates("onnxruntime", store) for _ in range(2))
+    assert (asked, first) == (["onnxruntime"], again)
+    assert "measured while this machine is busy (load 9.0 on" in caplog.text
+    assert "--fresh" in caplog.text
+    calibrate.machine_rates("onnxruntime", store, fresh=True)
+    assert asked == ["onnxruntime"] * 2
 
 
 def test_this_machine_is_measured_in_its_runtime():
