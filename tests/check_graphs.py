@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from edgeattn.check.rules import RULES
 from edgeattn.check.sound import load
 from edgeattn.devices import DeviceProfile, load_device
 from edgeattn.devices.load import UNKNOWN
+from edgeattn.export.rewrite import write_out_layer_norms
 
 F32, F16, I64 = TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.INT64
 
@@ -63,3 +65,13 @@ def said(path: Path, profile: DeviceProfile | None = None) -> dict[tuple[str, st
             key = (fault.severity, fault.rule, fault.fact)
             found[key] = tuple(dict.fromkeys((*found.get(key, ()), version)))
     return found
+
+
+def refused_by_a_jetson(graph: Path) -> dict[str, list[str]]:
+    """Parser -> why it refuses the graph as a compile ships it, its norms written out; empty where all take it."""
+    shipped = graph.with_name(f"shipped-{graph.name}")
+    shutil.copyfile(graph, shipped)
+    write_out_layer_norms(shipped)
+    found = faults(shipped)
+    errors = {name: [fault for fault in each if fault.severity == "error"] for name, each in found.items()}
+    return {name: [f"{fault.node}: {fault.fact}" for fault in each] for name, each in errors.items() if each}
