@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import onnx
 from onnx import NodeProto, TensorProto, TypeProto, helper, numpy_helper
-from onnx.external_data_helper import load_external_data_for_tensor
+from onnx.external_data_helper import ExternalDataInfo
 from onnx.reference import ReferenceEvaluator
 
 from edgeattn.errors import ModelError
@@ -64,7 +64,8 @@ def bits_of(kind: str) -> int:
 def read(path: Path) -> onnx.ModelProto:
     """The graph at `path`, with the values of small tensors and without those of weights.
 
-    Raises ModelError for a file that is not an ONNX graph.
+    Its external data is trusted to lie where it should: a bundle is checked when it is opened. Raises ModelError for a
+    file that is not an ONNX graph.
     """
     from google.protobuf.message import DecodeError
 
@@ -74,10 +75,19 @@ def read(path: Path) -> onnx.ModelProto:
         raise ModelError(f"not an ONNX graph: {str(error).splitlines()[0]}", where=str(path)) from error
     for weight in model.graph.initializer:
         if weight.data_location == TensorProto.EXTERNAL and math.prod(weight.dims) <= _SMALL:
-            load_external_data_for_tensor(weight, str(path.parent))
+            # onnx's own reader refuses files with several names, as candidates that share weights have.
+            weight.raw_data = _external_data(weight, path.parent)
             weight.data_location = TensorProto.DEFAULT
             del weight.external_data[:]
     return model
+
+
+def _external_data(weight: TensorProto, folder: Path) -> bytes:
+    info = ExternalDataInfo(weight)
+    with (folder / info.location).open("rb") as file:
+        file.seek(info.offset or 0)
+        found: bytes = file.read(info.length or -1)
+    return found
 
 
 def sized(model: onnx.ModelProto, sizes: Mapping[str, int], where: str = "the graph") -> SizedGraph:

@@ -187,6 +187,17 @@ def test_a_branch_is_refused():
         counted(model)
 
 
+def test_small_values_are_read_from_a_file_that_candidates_share(tmp_path):
+    weights = {"w": (40, 40), "target": np.array([2, 5, 4], np.int64)}
+    nodes = [node("Reshape", ["x", "target"], ["h"]), node("Relu", ["h"], ["y"])]
+    model = make(nodes, {"x": ("n", 4)}, weights)
+    onnx.save(model, tmp_path / "model.onnx", save_as_external_data=True, location="model.onnx.data", size_threshold=0)
+    (tmp_path / "other.onnx.data").hardlink_to(tmp_path / "model.onnx.data")
+    found = sized(read(tmp_path / "model.onnx"), {"n": 10})
+    assert found.tensors["y"].shape == (2, 5, 4)
+    assert found.tensors["w"].shape == (40, 40)
+
+
 def test_a_file_that_is_no_graph_is_refused(tmp_path):
     (tmp_path / "model.onnx").write_bytes(b"\xff" * 64)
     with pytest.raises(ModelError, match="not an ONNX graph"):
