@@ -50,10 +50,12 @@ def run(shell, script, folder, programs, **variables):
     ],
     ids=["github", "gitlab"],
 )
-def test_a_template_is_valid(file, options):
+def test_a_template_is_valid(file, options, tmp_path):
     if importlib.util.find_spec("check_jsonschema") is None:
         pytest.skip("check-jsonschema is not installed, which has the schemas of GitHub and GitLab")
-    command = [sys.executable, "-m", "check_jsonschema", *options, str(file)]
+    shown = tmp_path / file.name  # the schema lets a hidden job of GitLab have any key
+    shown.write_text(file.read_text().replace(".edgeattn-gate:", "gate:"))
+    command = [sys.executable, "-m", "check_jsonschema", *options, str(shown)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
 
