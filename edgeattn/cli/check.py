@@ -111,7 +111,7 @@ def _print(document: dict[str, Any]) -> None:
     from edgeattn.report.table import lines, show
 
     for each in document["candidates"]:
-        head, rows = check.finding_rows(each["findings"], len(each["releases"]))
+        head, rows = check.finding_rows(each["findings"], each["releases"])
         if rows:
             lines([f"{each['name']}:"])
             show(head, rows)

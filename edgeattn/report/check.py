@@ -12,9 +12,10 @@ Document = Mapping[str, Any]
 _FINDING = ("", "node", "operator", "finding", "releases", "remedy")
 _NOT_RUN = "Pre-flight: not run, TensorRT for RTX was not installed (edgeattn[rtx])."
 _RUN = (
-    "Pre-flight: TensorRT for RTX {version} parsed and built the graph, strongly typed, for SM {built_for} in place of "
-    "SM {sm}, without a GPU. It proves nothing about the speed, nor about an older TensorRT."
+    "Pre-flight: TensorRT for RTX {version} parsed and built the graph, strongly typed, for SM {built_for}{instead}, "
+    "without a GPU. It proves nothing about the speed, nor about an older TensorRT."
 )
+_NAMES = {"tensorrt": "TensorRT", "tensorrt_rtx": "TensorRT for RTX"}
 
 
 def grid(document: Document) -> tuple[list[str], list[list[str]]]:
@@ -33,20 +34,38 @@ def grid(document: Document) -> tuple[list[str], list[list[str]]]:
     return head, rows
 
 
-def finding_rows(findings: Sequence[Document], releases: int) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Head and rows of a table of findings. releases: how many parsers there are."""
-    rows: list[tuple[str, ...]] = [
-        (
+def finding_rows(
+    findings: Sequence[Document], releases: Sequence[Document]
+) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Head and rows of a table of findings, one row for all nodes with the same one. releases: the parsers."""
+    nodes: dict[tuple[str, ...], list[str]] = {}
+    for finding in findings:
+        same = (
             str(finding["severity"]),
-            str(finding["node"]) or "-",
             str(finding["operator"]) or "-",
             f"{finding['fact']} [{finding['rule']}]",
-            "all" if len(finding["releases"]) == releases else ", ".join(finding["releases"]),
+            _concerned(finding["releases"], releases),
             str(finding["remedy"]),
         )
-        for finding in findings
-    ]
+        nodes.setdefault(same, []).append(str(finding["node"]) or "-")
+    rows = [(same[0], _first(named), *same[1:]) for same, named in nodes.items()]
     return _FINDING, rows
+
+
+def _concerned(found: Sequence[str], releases: Sequence[Document]) -> str:
+    """The releases that a finding is about, those of one runtime in a few words where it is all of them."""
+    if len(found) == len(releases):
+        return "all"
+    shown = []
+    for runtime in dict.fromkeys(release["runtime"] for release in releases):
+        of_it = [release["release"] for release in releases if release["runtime"] == runtime]
+        about = [name for name in of_it if name in found]
+        shown += [f"every {_NAMES.get(runtime, runtime)}"] if len(about) == len(of_it) > 1 else about
+    return ", ".join(shown)
+
+
+def _first(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
 
 
 def preflight(built: Document | None) -> str:
@@ -64,7 +83,10 @@ def notes(document: Document) -> list[str]:
     """What the pre-flight was, and which candidates were left out."""
     built = next((each["preflight"] for each in document["candidates"] if each["preflight"]), None)
     version = document["preflight"]["tensorrt_rtx"]
-    said = _RUN.format(version=version, built_for=built["built_for"], sm=built["sm"]) if built else _NOT_RUN
+    said = _NOT_RUN
+    if built:
+        instead = "" if built["sm"] in (None, built["built_for"]) else f" in place of SM {built['sm']}"
+        said = _RUN.format(version=version, built_for=built["built_for"], instead=instead)
     return [said, *(f"left out: {each}" for each in document["left_out"])]
 
 
@@ -75,12 +97,12 @@ def markup(document: Document) -> str:
     for candidate in document["candidates"]:
         errors = [finding for finding in candidate["findings"] if finding["severity"] == "error"]
         if errors:
-            head_, cells = finding_rows(errors, len(candidate["releases"]))
+            head_, cells = finding_rows(errors, candidate["releases"])
             body += f"{paragraph(candidate['name'])}{table(head_, cells)}"
     return body + "".join(map(paragraph, notes(document)))
 
 
 def _title(release: Document) -> str:
     """A short name of a parser, for the head of a column."""
-    name = {"tensorrt": "TensorRT", "tensorrt_rtx": "TensorRT for RTX"}.get(release["runtime"], release["runtime"])
+    name = _NAMES.get(release["runtime"], release["runtime"])
     return f"{name} {release['version']}" if release["version"] and release["runtime"] == "tensorrt" else str(name)
