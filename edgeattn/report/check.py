@@ -56,7 +56,7 @@ def _concerned(found: Sequence[str], releases: Sequence[Document]) -> str:
     """The releases that a finding is about, those of one runtime in a few words where it is all of them."""
     if len(found) == len(releases):
         return "all"
-    shown = []
+    shown: list[str] = []
     for runtime in dict.fromkeys(release["runtime"] for release in releases):
         of_it = [release["release"] for release in releases if release["runtime"] == runtime]
         about = [name for name in of_it if name in found]
