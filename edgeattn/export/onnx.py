@@ -27,6 +27,7 @@ from transformers import PreTrainedModel
 
 from edgeattn.attention.lowering import allow
 from edgeattn.errors import ToolError
+from edgeattn.export import MODULES
 from edgeattn.export.opset import EXPORTED, lower_to_17
 
 # The lowest opset with Gelu as one operator: written with Erf it costs ONNX Runtime 10 % of MiniLM at N = 512.
@@ -133,7 +134,20 @@ def _name_dims(model: ir.Model, dims: Mapping[str, Mapping[int, str]]) -> None:
 
 def save(graph: ir.Model, path: Path) -> None:
     """Writes the graph to `path` and its weights to `<path>.data` beside it."""
+    _forget_this_machine(graph)
     ir.save(graph, path, external_data=f"{path.name}.data")
+
+
+def _forget_this_machine(model: ir.Model) -> None:
+    """Removes torch's notes of where in its files each node comes from; the modules' names stay, for reports."""
+    for each in (model, model.graph, *model.graph.inputs, *model.graph.initializers.values()):
+        each.metadata_props.clear()
+    for node in model.graph.all_nodes():
+        node.doc_string = None
+        for key in set(node.metadata_props) - {MODULES}:
+            del node.metadata_props[key]
+        for value in node.outputs:
+            value.metadata_props.clear()
 
 
 def _first_line(error: BaseException) -> str:

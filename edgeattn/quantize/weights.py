@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeattn.errors import ModelError
-
-_SCOPES = "pkg.torch.onnx.name_scopes"  # of torch's exporter: the modules around a node, and its own name
+from edgeattn.export import MODULES
 
 
 def weights_of(graph: Path) -> Path:
@@ -61,6 +60,6 @@ def layer_name(node: Any) -> str:
     name."""
     from ast import literal_eval
 
-    scopes = next((entry.value for entry in node.metadata_props if entry.key == _SCOPES), None)
+    scopes = next((entry.value for entry in node.metadata_props if entry.key == MODULES), None)
     modules = literal_eval(scopes)[:-1] if scopes else []
     return str(modules[-1]) if modules and modules[-1] else str(node.name)

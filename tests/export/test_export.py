@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -13,6 +14,7 @@ import tiny_models
 import torch
 import transformers
 
+import edgeattn
 from edgeattn.check.sound import check_graph
 from edgeattn.convert import Choice, convert, variants
 from edgeattn.errors import ToolError
@@ -102,6 +104,12 @@ def test_weights_lie_beside_the_graph(text):
     for name in ("folded.onnx", "folded.onnx.data"):
         (moved / name).write_bytes((folder / name).read_bytes())
     assert outputs(moved / "folded.onnx", tiny_models.feeds("bert")).shape == (3, 16)
+
+
+def test_a_graph_does_not_say_where_it_was_made(text):
+    written = (text[0] / "folded.onnx").read_bytes()
+    for trace in ("site-packages", "stack_trace", str(Path(edgeattn.__file__).parent)):
+        assert trace.encode() not in written
 
 
 def test_transformers_opens_what_was_exported(text):
