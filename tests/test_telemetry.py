@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import tiny_bundle
+from runtimes_here import require
 
 from edgeattn.runtimes import RUNTIMES
 
@@ -30,6 +31,7 @@ def verify(bundle: Path, home: Path, temporary: Path) -> subprocess.CompletedPro
 
 @pytest.mark.parametrize("runtime", list(RUNTIMES))
 def test_nothing_is_left_in_the_home_and_the_temporary_folder(runtime: str, tmp_path: Path) -> None:
+    require(runtime, to_run=True)
     bundle = tiny_bundle.make(tmp_path / "tiny", runtime=runtime).path
     home, temporary = tmp_path / "home", tmp_path / "temporary"
     home.mkdir()

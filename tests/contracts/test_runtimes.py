@@ -14,13 +14,13 @@ import onnx
 import pytest
 import tiny_bundle
 from onnx import TensorProto, helper
+from runtimes_here import require
 
 from edgeattn.bundle import Bundle
 from edgeattn.devices import CpuFacts, probe_cpu, usable_threads
 from edgeattn.errors import BundleError, DeviceError, InputError
 from edgeattn.export.buckets import fix_length
 from edgeattn.runtimes import RUNTIMES
-from edgeattn.runtimes.tensorrt_family.gpu import gpu_here
 
 every_runtime = pytest.mark.parametrize("name", list(RUNTIMES))
 # Of the bundle's own graphs: their engine is settings only, which any machine may be given.
@@ -57,13 +57,6 @@ def root(request, name):
     """`built`, whose engine can run here."""
     require(name, to_run=True)
     return request.getfixturevalue("built")
-
-
-def require(name, *, to_run=False):
-    """Skip where the runtime is not installed, or cannot run its engines here."""
-    pytest.importorskip(name)
-    if to_run and RUNTIMES[name].compiles and gpu_here() is None:
-        pytest.skip(f"engines of {name} run on an NVIDIA GPU, and this machine has none")
 
 
 def edit(file, **changes):
