@@ -1,10 +1,11 @@
-"""The installed version of a package, from metadata alone: nothing is imported.
+"""The installed version of a package, from its metadata: only `library_version` imports one that has none.
 
 It needs only the standard library, so that `edgeattn doctor` works where the device half is incomplete.
 """
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import importlib.util
 
@@ -29,3 +30,10 @@ def installed_version(package: str) -> str | None:
         return None
     providers = importlib.metadata.packages_distributions().get(module)
     return importlib.metadata.version(providers[0]) if providers else UNKNOWN
+
+
+def library_version(module: str) -> str | None:
+    """The installed version of the package of a module, which is only imported if it has no metadata; None where it is
+    not installed."""
+    found = installed_version(module)
+    return str(importlib.import_module(module).__version__) if found == UNKNOWN else found

@@ -14,8 +14,8 @@ _OLDEST_PYTHON = "3.10"  # of edgeattn's device half
 def device_document(machine: Machine, runtimes: Mapping[str, str | None]) -> dict[str, Any]:
     """The device that a machine is, as JSON. runtimes: name -> version that is installed there.
 
-    device: the profile that says most of it; None where only cpu fits. not_run: what of edgeattn its developers have
-    not run on such a device.
+    device: the profile that says most of it; None where only cpu fits. not_run: the parts of
+    edgeattn that its developers have not run on such a device.
     """
     from edgeattn.recognition import device_here
 

@@ -185,7 +185,7 @@ class DeviceProfile(Part):
     energy: EnergySource = EnergySource(kind="none")
     notes: tuple[Note, ...] = ()
     not_run: tuple[Text, ...] = Field(
-        default=(), description="what of edgeattn its developers have not run on such a device"
+        default=(), description="parts of edgeattn that its developers have not run on such a device"
     )
 
     def release(self, l4t: str) -> Release | None:

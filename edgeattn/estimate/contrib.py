@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from onnx import NodeProto
 
-if TYPE_CHECKING:
-    from edgeattn.estimate.graph import Tensor
+from edgeattn.estimate.tensor import Tensor
 
 Shapes = list[tuple[int, ...]]
 Rule = Callable[[NodeProto, "Sequence[Tensor | None]"], Shapes]

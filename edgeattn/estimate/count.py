@@ -17,7 +17,8 @@ from onnx import NodeProto
 
 from edgeattn.errors import ModelError
 from edgeattn.estimate.contrib import attribute
-from edgeattn.estimate.graph import SizedGraph, Tensor
+from edgeattn.estimate.graph import SizedGraph
+from edgeattn.estimate.tensor import Tensor
 from edgeattn.quantize.arithmetic import Precision
 
 Kind = Literal[

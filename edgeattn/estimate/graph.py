@@ -20,30 +20,9 @@ from onnx.reference import ReferenceEvaluator
 
 from edgeattn.errors import ModelError
 from edgeattn.estimate.contrib import SHAPES
+from edgeattn.estimate.tensor import Tensor
 
 _SMALL = 1024  # elements of a tensor whose values may decide a shape
-_BITS = {"STRING": 0, "BOOL": 8, "FLOAT": 32, "DOUBLE": 64, "FLOAT16": 16, "BFLOAT16": 16, "COMPLEX64": 64}
-
-
-@dataclass(frozen=True)
-class Tensor:
-    """A tensor of a sized graph.
-
-    kind: ONNX's name of its type, such as "FLOAT". constant: a weight, or computed from weights and sizes alone.
-    """
-
-    shape: tuple[int, ...]
-    kind: str
-    constant: bool = False
-
-    @property
-    def elements(self) -> int:
-        return math.prod(self.shape)
-
-    @property
-    def bytes(self) -> float:
-        """Half a byte for an element of 4 bits."""
-        return self.elements * bits_of(self.kind) / 8
 
 
 @dataclass(frozen=True)
@@ -53,12 +32,6 @@ class SizedGraph:
     nodes: tuple[NodeProto, ...]
     tensors: Mapping[str, Tensor]
     outputs: frozenset[str]
-
-
-def bits_of(kind: str) -> int:
-    """The bits of one element: of "INT64", 64."""
-    digits = "".join(character for character in kind.partition("E")[0] if character.isdigit())
-    return _BITS.get(kind) or int(digits or 0)
 
 
 def read(path: Path) -> onnx.ModelProto:

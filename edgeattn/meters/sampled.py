@@ -54,7 +54,7 @@ class SampledMeter(ABC):
 
     @contextmanager
     def window(self, pids: Sequence[int] | None = None) -> Iterator[Window]:
-        """Measures the whole machine, or what of it the scope covers, while the context is open."""
+        """Measures the whole machine, or the part that the scope covers, while the context is open."""
         window = Window()
         try:
             tally = self.open()

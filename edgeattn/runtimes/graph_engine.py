@@ -26,7 +26,7 @@ from edgeattn.runtimes.buckets import BucketedSession, bucketed_axes
 from edgeattn.runtimes.engine_file import EngineFile, check_engine, read_engine, write_engine
 from edgeattn.runtimes.graphs import tensor_dims
 from edgeattn.store import sha256_file
-from edgeattn.versions import UNKNOWN, installed_version
+from edgeattn.versions import library_version
 
 LOG = logging.getLogger("edgeattn")
 
@@ -76,8 +76,7 @@ class GraphRuntime(ABC, Generic[E]):
 
     def version(self) -> str | None:
         """The installed version; None when it is not installed. The library is only imported if it has no metadata."""
-        found = installed_version(self.name)
-        return str(importlib.import_module(self.name).__version__) if found == UNKNOWN else found
+        return library_version(self.name)
 
     def require(self) -> str:
         """Import the library; returns its version."""

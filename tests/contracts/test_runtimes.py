@@ -290,7 +290,7 @@ def test_a_runtime_that_is_missing_or_broken_says_how_to_get_it(name, root, monk
     monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(DeviceError, match=rf"{name} \S+ cannot be imported: import of {name} halted"):
         RUNTIMES[name].load(root, root / "engine")
-    monkeypatch.setattr("edgeattn.runtimes.graph_engine.installed_version", lambda package: None)
+    monkeypatch.setattr("edgeattn.runtimes.graph_engine.library_version", lambda package: None)
     assert RUNTIMES[name].version() is None
     with pytest.raises(DeviceError, match=f"{name} is not installed") as raised:
         RUNTIMES[name].load(root, root / "engine")

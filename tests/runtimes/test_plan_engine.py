@@ -95,7 +95,7 @@ def test_an_engine_of_another_machine_is_refused_before_it_is_read(bundle, here,
     monkeypatch.setattr("edgeattn.runtimes.tensorrt_family.gpu.gpu_here", lambda: there)
     monkeypatch.setattr(module, "_l4t", lambda: here.get("l4t"))
     if "version" in here:
-        monkeypatch.setattr("edgeattn.runtimes.tensorrt_family.library.installed_version", lambda _: here["version"])
+        monkeypatch.setattr("edgeattn.runtimes.tensorrt_family.library.library_version", lambda _: here["version"])
     with pytest.raises(DeviceError, match=message) as raised:
         RTX.load(bundle, bundle / "engine" / "efficient")
     assert raised.value.exit_code == 4
@@ -134,7 +134,7 @@ def test_an_engine_without_one_of_its_files_is_refused(bundle, name):
 
 
 def test_a_library_that_is_missing_says_how_to_get_it(monkeypatch, tmp_path):
-    monkeypatch.setattr("edgeattn.runtimes.tensorrt_family.library.installed_version", lambda _: None)
+    monkeypatch.setattr("edgeattn.runtimes.tensorrt_family.library.library_version", lambda _: None)
     with pytest.raises(DeviceError, match="TensorRT for RTX is not installed") as raised:
         RTX.require()
     assert raised.value.fix == "pip install 'edgeattn[rtx]'"
@@ -175,7 +175,7 @@ def test_where_to_find_jetpacks_module(tmp_path, files, says):
     ],
 )
 def test_the_fp16_flag_is_tried_where_tensorrt_has_it_beside_strong_typing(version, names, monkeypatch):
-    monkeypatch.setattr("edgeattn.runtimes.tensorrt_family.library.installed_version", lambda _: version)
+    monkeypatch.setattr("edgeattn.runtimes.tensorrt_family.library.library_version", lambda _: version)
     assert [each.name for each in RUNTIMES["tensorrt"].configurations(None)] == names
 
 

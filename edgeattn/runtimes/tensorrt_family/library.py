@@ -14,7 +14,7 @@ from typing import Any
 from edgeattn.devices.root import system_root
 from edgeattn.errors import DeviceError
 from edgeattn.runtimes.tensorrt_family.missing import how_to_get_tensorrt
-from edgeattn.versions import UNKNOWN, installed_version
+from edgeattn.versions import installed_version, library_version
 
 POLYGRAPHY = "polygraphy"
 _SWITCH = "POLYGRAPHY_USE_TENSORRT_RTX"  # Polygraphy reads it when it is imported
@@ -30,8 +30,7 @@ class Library:
 
     def version(self) -> str | None:
         """The installed version; None where it is not installed. It is only imported if it has no metadata."""
-        found = installed_version(self.name)
-        return str(importlib.import_module(self.name).__version__) if found == UNKNOWN else found
+        return library_version(self.name)
 
     def require(self) -> str:
         """Import the module; returns its version. Raises DeviceError where it or Polygraphy is missing."""
