@@ -114,11 +114,11 @@ def compile_bundle(folder: Path) -> Path:
 
 def compare(root: Path, bundle: Path, folder: Path) -> Iterator[Row]:
     """Each candidate's outputs there beside those here."""
-    there = root / "work"
+    there = root / "arm"
     shutil.rmtree(there, ignore_errors=True)
     shutil.copytree(bundle, there / "bundle")
     shutil.copyfile(candidate_outputs.__file__, there / "candidate_outputs.py")
-    inside(root, "python3", "/work/candidate_outputs.py", "/work/bundle", "/work/outputs.npz")
+    inside(root, "python3", "/arm/candidate_outputs.py", "/arm/bundle", "/arm/outputs.npz")
     candidate_outputs.main(bundle, folder / "here.npz")
     methods = {each["name"]: each["method"] for each in json.loads((bundle / "bundle.json").read_text())["candidates"]}
     with np.load(folder / "here.npz") as ours, np.load(there / "outputs.npz") as theirs:
@@ -146,10 +146,10 @@ def differences(name: str, method: str, ours: NDArray[Any], theirs: NDArray[Any]
 
 def commands(root: Path) -> Iterator[Row]:
     """`edgeattn build` and `edgeattn verify`, typed there."""
-    built = json.loads(inside(root, "python3", "-m", "edgeattn", "build", "/work/bundle", "--json"))
+    built = json.loads(inside(root, "python3", "-m", "edgeattn", "build", "/arm/bundle", "--json"))
     failed = [row["name"] for row in built["candidates"] if row["state"] == "failed"]
     yield Row("edgeattn build", "candidates that do not run", len(failed), "", goal="= 0", holds=not failed)
-    verified = json.loads(inside(root, "python3", "-m", "edgeattn", "verify", "/work/bundle", "--json"))
+    verified = json.loads(inside(root, "python3", "-m", "edgeattn", "verify", "/arm/bundle", "--json"))
     for name, metric in verified["metrics"].items():
         yield Row(
             f"edgeattn verify, {verified['method']}", name, metric["value"], "", "teacher", metric["teacher"],
