@@ -6,6 +6,9 @@ Both are compiled here from nothing, each by its own code, with one runtime and 
 noise of timing changes what ships; then `edgeattn gate --quick` compares them. Accuracy, size, nodes and memory
 block; latency and energy are advisory, because this runs on shared machines. The base is where HEAD left main; on main
 itself, the commit before. Exits as the gate does, with 3 (INCONCLUSIVE) as a warning.
+
+A commit that makes a metric worse on purpose says so in its message, in a line "Accepts-worse: METRIC, reason", such as
+"Accepts-worse: nodes, the head is exported unfused": that metric is then advisory until the commit is in the base.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -22,6 +26,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 MAIN = "main"
+ADVISORY = ("p50", "energy")
+_ACCEPTS = re.compile(r"^Accepts-worse: *([a-z0-9_]+)", re.MULTILINE)
 _TARGET = {
     "schema": 1,
     "extends": "cpu",
@@ -30,14 +36,31 @@ _TARGET = {
 }
 
 
-def base_commit() -> str | None:
+def base_commit(root: Path = ROOT) -> str | None:
     """Where HEAD left main, or the commit before it on main; None in a checkout without that history."""
-    head = _git("rev-parse", "HEAD")
+    head = _git(root, "rev-parse", "HEAD")
     for name in (MAIN, f"origin/{MAIN}"):
-        found = _git("merge-base", "HEAD", name)
+        found = _git(root, "merge-base", "HEAD", name)
         if found and found != head:
             return found
-    return _git("rev-parse", "--verify", "HEAD~1")
+    return _git(root, "rev-parse", "--verify", "HEAD~1")
+
+
+def accepted(base: str, root: Path = ROOT) -> list[str]:
+    """The metrics that the commits after `base` say they make worse on purpose."""
+    return sorted(set(_ACCEPTS.findall(_git(root, "log", "--format=%B", f"{base}..HEAD") or "")))
+
+
+def unpack(base: str, folder: Path, root: Path = ROOT) -> Path:
+    """The files of a commit, in `folder`; the repository stays as it is."""
+    folder.mkdir(exist_ok=True)
+    packed = subprocess.run(["git", "archive", base], cwd=root, stdout=subprocess.PIPE, check=True).stdout
+    subprocess.run(["tar", "-x"], cwd=folder, input=packed, check=True)
+    return folder
+
+
+class DoesNotBuild(Exception):
+    """A bundle that a tree does not make; the end of its log."""
 
 
 def compile_with(tree: Path, folder: Path) -> Path:
@@ -52,7 +75,7 @@ def compile_with(tree: Path, folder: Path) -> Path:
         # Without a host, compile stops before its own verify and bench: the gate does both.
         for command in ([*compiled, "--out", str(bundle)], ["build", str(bundle)]):
             if _edgeattn(tree, *command, cache=cache, output=log):
-                raise SystemExit(f"{tree} does not {command[0]}:\n{(folder / 'log').read_text()[-4000:]}")
+                raise DoesNotBuild(f"{command[0]} failed:\n{(folder / 'log').read_text()[-4000:]}")
     return bundle
 
 
@@ -69,17 +92,20 @@ def main() -> int:
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="edgeattn-own-gate-") as name:
         folder = Path(name)
-        tree = folder / "tree"
-        subprocess.run(["git", "worktree", "add", "--quiet", "--detach", str(tree), base], cwd=ROOT, check=True)
+        tree = unpack(base, folder / "tree")
+        with ThreadPoolExecutor(2) as pool:
+            old, new = (pool.submit(compile_with, *each) for each in ((tree, folder / "base"), (ROOT, folder / "head")))
+        candidate = new.result()
         try:
-            with ThreadPoolExecutor(2) as pool:
-                made = list(pool.map(compile_with, (tree, ROOT), (folder / "base", folder / "head")))
-            print(f"own gate: two bundles after {time.monotonic() - started:.0f} s", flush=True)
-            arguments = [str(made[1]), "--baseline", str(made[0]), "--quick", "--out", str(given.out)]
-            arguments += ["--advisory", "p50", "--advisory", "energy"]
-            code = _edgeattn(ROOT, "gate", *arguments, cache=folder / "gate")
-        finally:
-            subprocess.run(["git", "worktree", "remove", "--force", str(tree)], cwd=ROOT, check=True)
+            baseline = old.result()
+        except DoesNotBuild as error:  # with the libraries of this checkout, which are not those of the base
+            print(f"own gate: warning: not compared, {base[:12]} makes no bundle here: {error}")
+            return 0
+        print(f"own gate: two bundles after {time.monotonic() - started:.0f} s", flush=True)
+        arguments = [str(candidate), "--baseline", str(baseline), "--quick", "--out", str(given.out)]
+        for metric in (*ADVISORY, *accepted(base)):
+            arguments += ["--advisory", metric]
+        code = _edgeattn(ROOT, "gate", *arguments, cache=folder / "gate")
     print(f"own gate: against {base[:12]}, exit code {code}, {time.monotonic() - started:.0f} s")
     if code == 3:
         print("own gate: warning: INCONCLUSIVE")
@@ -93,8 +119,8 @@ def _edgeattn(tree: Path, *arguments: str, cache: Path, output: object = None) -
     return subprocess.run(command, cwd=tree, env=environment, stdout=output, stderr=output, check=False).returncode  # type: ignore[call-overload]
 
 
-def _git(*arguments: str) -> str | None:
-    done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+def _git(root: Path, *arguments: str) -> str | None:
+    done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=False)
     return done.stdout.strip() if done.returncode == 0 else None
 
 
