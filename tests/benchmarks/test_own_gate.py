@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 
 import pytest
@@ -13,9 +14,14 @@ from benchmarks.own_gate import accepted, base_commit, unpack
 def repository(tmp_path):
     def git(*arguments):
         command = ["git", "-c", "user.name=a", "-c", "user.email=a@example.org", *arguments]
-        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout.strip()
+        environment = {**os.environ, **dates}
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
 
-    def commit(message):
+    dates = {}
+
+    def commit(message, hour=0):
+        dates["GIT_COMMITTER_DATE"] = f"2026-01-01T{hour:02}:00:00Z"
         (tmp_path / "file").write_text(message)
         git("add", "file")
         git("commit", "-q", "-m", message)
@@ -35,10 +41,19 @@ def test_a_branch_is_compared_with_where_it_left_main(repository):
     assert base_commit(root) == left
 
 
-def test_main_is_compared_with_the_commit_before(repository):
+def test_main_is_compared_with_what_it_was_before_the_commits_that_landed_together(repository):
+    root, _, commit = repository
+    commit("first", hour=1)
+    assert base_commit(root) is None
+    second = commit("second", hour=2)
+    commit("third", hour=9)
+    commit("fourth", hour=10)
+    assert base_commit(root) == second
+
+
+def test_a_young_main_is_compared_with_the_commit_before(repository):
     root, _, commit = repository
     first = commit("first")
-    assert base_commit(root) is None
     commit("second")
     assert base_commit(root) == first
 
