@@ -1,13 +1,17 @@
-"""False alarms and power of the gate. Run: python -m benchmarks.gate_power [PART ...]
+"""False alarms and power of the gate. Run: python -m benchmarks.gate_power [PART ...] [--minutes M]
 
 Parts: simulation (2 minutes: 2000 gates for each of five shapes of noise and several slowdowns, decided by the code
 that decides real gates), digits and minilm (real gates on this machine, hours: 100 A/A gates, 100 with 10 % extra work
-in the candidate and 100 with 5 %), pull_request (the time of one quick gate of digits-vit). Without one, all run. A
-part that is not run keeps the rows of its last run. minilm needs the data in ../shared/data/stsb_en.
+in the candidate and 100 with 5 %, or as many as fit into M minutes a part), pull_request (the time of one quick gate of
+digits-vit). Without one, all run. A part that is not run keeps the rows of its last run; one that was interrupted goes
+on. minilm needs the data in ../shared/data/stsb_en.
+
+A machine with several cores can run a part on each: prefix the command with taskset.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 import os
@@ -26,10 +30,12 @@ from benchmarks.minilm import compile_changed, stsb_data
 from benchmarks.record import RESULTS, Row, run_parts
 from edgeattn.gate.rule import Rule, Verdict
 from edgeattn.gate.sequential import Key, Pair, decide
+from edgeattn.store import Store
 
 GATES = 2000
 SPREAD = 0.03  # standard deviation of a pair's difference
 REAL = 100
+EXTRAS = {0: "A/A", 10: "+10 % extra work", 5: "+5 % extra work"}
 _KEY = Key(None, "p50")
 Noise = Callable[[np.random.Generator, int], np.ndarray]
 
@@ -128,18 +134,18 @@ def simulation() -> list[Row]:
 # --- real gates on this machine ---------------------------------------------------------------------------------
 
 
-def digits() -> list[Row]:
+def digits(minutes: float) -> list[Row]:
     """Real gates of digits-vit."""
     with _compiled("digits-vit") as bundle:
-        return _real("digits-vit", bundle)
+        return real("digits-vit", bundle, minutes)
 
 
-def minilm() -> list[Row]:
-    """Real gates of a MiniLM bundle."""
+def minilm(minutes: float) -> list[Row]:
+    """Real gates of a MiniLM bundle, at 128 tokens."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        compile_changed(folder, "minilm", {"data": stsb_data(folder)})
-        return _real("minilm", folder / "minilm")
+        compile_changed(folder, "minilm", {"data": stsb_data(folder)}, cache=Store.default_root())
+        return real("minilm", folder / "minilm", minutes, "--lengths", "128")
 
 
 def pull_request() -> list[Row]:
@@ -150,42 +156,61 @@ def pull_request() -> list[Row]:
     return [Row("digits-vit, quick gate", "wall time", seconds, "s", goal="< 300", holds=seconds < 300)]
 
 
-def _real(name: str, bundle: Path) -> list[Row]:
-    rows = []
-    for extra, goal in ((0, "0 FAIL"), (10, ">= 95 FAIL"), (5, None)):
-        found = _some(name, bundle, extra)
-        verdicts = Counter(each["verdict"] for each in found)
-        case = f"{name}, {len(found)} quick gates, " + (f"+{extra} % extra work" if extra else "A/A")
-        holds = None if goal is None else verdicts["FAIL"] == 0 if extra == 0 else verdicts["FAIL"] >= 0.95 * len(found)
-        rows.append(Row(case, "FAIL", verdicts["FAIL"], "gates", goal=goal, holds=holds))
-        rows.append(Row(case, "INCONCLUSIVE", verdicts["INCONCLUSIVE"], "gates"))
-        rows.append(Row(case, "PASS", verdicts["PASS"], "gates"))
-        rows.append(Row(case, "ratio, median", float(np.median([each["ratio"] for each in found])), "x"))
-        rows.append(Row(case, "seconds, median", float(np.median([each["seconds"] for each in found])), "s"))
-    return rows
+def real(name: str, bundle: Path, minutes: float, *arguments: str) -> list[Row]:
+    """Gates of a bundle against itself, of each kind in turn. Those of an interrupted run are kept and count."""
+    until = time.monotonic() + 60 * minutes
+    kept = {extra: RESULTS.parent.parent / "build" / f"gate_power-{name}-{extra}.jsonl" for extra in EXTRAS}
+    found = {extra: _read(file) for extra, file in kept.items()}
+    for number in range(REAL):
+        for extra, file in kept.items():
+            if len(found[extra]) <= number and time.monotonic() < until:
+                found[extra].append(_one(bundle, extra, *arguments))
+                with file.open("a") as lines:
+                    lines.write(json.dumps(found[extra][-1]) + "\n")
+                print(f"   {number + 1}/{REAL}, {EXTRAS[extra]}: {found[extra][-1]}", flush=True)
+    return [row for extra in EXTRAS for row in _rows(name, extra, found[extra])]
 
 
-def _some(name: str, bundle: Path, extra: int) -> list[dict[str, float | str]]:
-    """The outcome of REAL gates; those of an interrupted run are kept and not measured again."""
-    kept = RESULTS.parent.parent / "build" / f"gate_power-{name}-{extra}.jsonl"
-    kept.parent.mkdir(exist_ok=True)
-    found = [json.loads(line) for line in kept.read_text().splitlines()] if kept.is_file() else []
-    with kept.open("a") as file:
-        while len(found) < REAL:
-            document = _gate(bundle, extra)
-            row = next(each for each in document["rows"] if each["metric"] == "p50")
-            failed = [each["metric"] for each in document["rows"] if each["blocking"] and each["verdict"] != "PASS"]
-            found.append({"verdict": document["verdict"], "ratio": row["ratio"], "pairs": row["pairs"],
-                          "seconds": document["seconds"], "decided_by": failed})  # fmt: skip
-            file.write(json.dumps(found[-1]) + "\n")
-            file.flush()
-            print(f"   {len(found)}/{REAL}: {found[-1]}", flush=True)
-    return found
+def _rows(name: str, extra: int, found: list[dict]) -> list[Row]:
+    verdicts, count = Counter(each["verdict"] for each in found), len(found)
+    threads = " or ".join(map(str, sorted({each["threads"] for each in found})))
+    case = f"{name}, {count} quick gates, {EXTRAS[extra]}, engine threads: {threads}"
+    goals = {0: ("0", verdicts["FAIL"] == 0), 10: (f">= {0.95 * count:.4g}", verdicts["FAIL"] >= 0.95 * count)}
+    goal, holds = goals.get(extra, (None, None)) if count else (None, None)
+    medians = {key: float(np.median([each[key] for each in found])) if found else None for key in ("ratio", "seconds")}
+    return [
+        Row(case, "FAIL", verdicts["FAIL"], "gates", goal=goal, holds=holds),
+        Row(case, "INCONCLUSIVE", verdicts["INCONCLUSIVE"], "gates"),
+        Row(case, "PASS", verdicts["PASS"], "gates"),
+        Row(case, "ratio, median", medians["ratio"], "x"),
+        Row(case, "wall time, median", medians["seconds"], "s"),
+    ]
 
 
-def _gate(bundle: Path, extra: int) -> dict:
+def _read(file: Path) -> list[dict]:
+    file.parent.mkdir(exist_ok=True)
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else []
+
+
+def _one(bundle: Path, extra: int, *arguments: str) -> dict[str, float | str]:
+    document = _gate(bundle, extra, *arguments)
+    row = next(each for each in document["rows"] if each["metric"] == "p50")
+    decided_by = [each["metric"] for each in document["rows"] if each["blocking"] and each["verdict"] != "PASS"]
+    return {
+        "verdict": document["verdict"],
+        "threads": document["threads"],
+        "ratio": row["ratio"],
+        "pairs": row["pairs"],
+        "seconds": document["seconds"],
+        "decided_by": decided_by,
+    }
+
+
+def _gate(bundle: Path, extra: int, *arguments: str) -> dict:
     command = [sys.executable, "-m", "edgeattn", "gate", str(bundle), "--baseline", str(bundle), "--quick", "--json"]
-    done = subprocess.run([*command, "--extra-work", str(extra)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [*command, "--extra-work", str(extra), *arguments], capture_output=True, text=True, check=False
+    )
     if done.returncode not in (0, 1, 3):
         raise SystemExit(done.stderr)
     return json.loads(done.stdout)
@@ -200,18 +225,30 @@ def _compiled(recipe: str) -> Iterator[Path]:
         yield bundle
 
 
-PARTS = {"simulation": simulation, "digits": digits, "minilm": minilm, "pull_request": pull_request}
-
-if __name__ == "__main__":
-    started = time.monotonic()
+def main() -> None:
+    """Run the parts that the command line names."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("parts", nargs="*", metavar="PART")
+    options.add_argument("--minutes", type=float, default=math.inf, help="Of a part with real gates.")
+    given = options.parse_args()
+    parts = {
+        "simulation": simulation,
+        "digits": lambda: digits(given.minutes),
+        "minilm": lambda: minilm(given.minutes),
+        "pull_request": pull_request,
+    }
     shapes = " ".join(f"*{name}*: {(noise.__doc__ or '').splitlines()[0]}" for name, noise in SHAPES.items())
     run_parts(
         "gate_power",
-        PARTS,
-        sys.argv[1:],
+        parts,
+        given.parts,
         [
             "A gate fails only if two full runs fail. Ignore 1 %, catch 5 %; looks at 10, 20 and 40 pairs.",
             f"Simulated noise has a standard deviation of {SPREAD:.0%} of a pair's difference. {shapes}",
+            "Real gates: a bundle against itself; the extra work is done in each inference of the candidate.",
         ],
     )
-    print(f"{time.monotonic() - started:.0f} s")
+
+
+if __name__ == "__main__":
+    main()
