@@ -153,12 +153,14 @@ class Bench(_OnBundle):
     lengths: in the unit of the length axis. pairs: of fresh processes. threads: of an engine. None: the bundle's own,
     or the usable cores.
     quick: warm up and time each process for seconds, not up to minutes.
+    profile: then also time each operator, in processes of their own; the document has it as "profile".
     """
 
     lengths: tuple[int, ...] | None = None
     pairs: int | None = None
     threads: int | None = None
     quick: bool = False
+    profile: bool = False
 
     name: ClassVar[str] = "bench"
     only_reports: ClassVar[bool] = True
@@ -169,9 +171,11 @@ class Bench(_OnBundle):
             *_given("--pairs", self.pairs),
             *_given("--threads", self.threads),
             *(("--quick",) if self.quick else ()),
+            *(("--profile",) if self.profile else ()),
         )
 
     def run(self, folder: Path, progress: Progress) -> dict[str, Any]:
+        from edgeattn.profiling.run import parted
         from edgeattn.report.html import refresh
 
         bundle = self.open(folder)
@@ -182,7 +186,8 @@ class Bench(_OnBundle):
                 fix="give another folder with --out, or copy the bundle to a writable one",
             )
         document = self.over([bundle], progress)
-        bundle.record("bench.json", document)
+        for name, each in parted(document).items():
+            bundle.record(name, each)
         refresh(bundle)
         return document
 
@@ -210,6 +215,11 @@ class Bench(_OnBundle):
             progress=progress,
         )
         keep(document, bundles)
+        if self.profile:
+            from edgeattn.profiling.run import profiled
+
+            progress.stage("profile", "each engine by its runtime's own profiler")
+            document["profile"] = profiled(bundles, document, progress)
         return document
 
     def keep(self, folder: Folder, document: dict[str, Any]) -> None:

@@ -25,7 +25,10 @@ _SCHEMA: dict[str, dict[int, tuple[str, str]]] = {
     "Training": {1: _GRAPH, 2: _GRAPH},
     "Function": {7: ("node", "Node"), 11: ("attribute", "Attribute")},
     "Graph": {1: ("node", "Node"), 5: _TENSOR, 11: ("input", "Value"), 12: ("output", "Value"), 15: _SPARSE},
-    "Node": {4: ("op_type", "text"), 5: ("attribute", "Attribute"), 7: ("domain", "text")},
+    "Node": {
+        1: ("input", "text"), 2: ("output", "text"), 3: ("name", "text"), 4: ("op_type", "text"),
+        5: ("attribute", "Attribute"), 7: ("domain", "text"), 9: ("metadata", "Entry"),
+    },
     "Attribute": {5: _TENSOR, 6: _GRAPH, 10: _TENSOR, 11: _GRAPH, 22: _SPARSE, 23: _SPARSE},
     "Sparse": {1: _TENSOR, 2: _TENSOR},
     "Tensor": {8: ("name", "text"), 13: ("external", "Entry"), 14: ("data_location", "int")},
@@ -35,7 +38,7 @@ _SCHEMA: dict[str, dict[int, tuple[str, str]]] = {
     "TensorType": {1: ("element", "int"), 2: ("shape", "Shape")},
     "Shape": {1: ("dim", "Dim")},
     "Dim": {1: ("size", "int"), 2: ("name", "text")},
-}
+}  # fmt: skip
 
 Message = dict[str, list[Any]]  # field name -> its values in the order of the file
 

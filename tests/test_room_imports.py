@@ -13,7 +13,8 @@ PACKAGE = Path(edgeattn.__file__).parent
 
 # room -> rooms and files that it never imports, not even inside a function
 NEVER = {
-    "bench": ("cli", "report", "jobs", "hosts", "gate"),
+    "bench": ("cli", "report", "jobs", "hosts", "gate", "profiling"),
+    "profiling": ("cli", "report", "jobs", "hosts", "gate"),
     "measure": ("cli", "jobs", "hosts"),
     "report": ("cli", "jobs", "hosts"),
     "runtimes": ("bench", "report", "cli", "jobs", "hosts"),

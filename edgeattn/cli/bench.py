@@ -32,6 +32,11 @@ if TYPE_CHECKING:
     help="Warm up and time each process for seconds, not up to minutes; the first line says how long it takes.",
 )
 @click.option(
+    "--profile",
+    is_flag=True,
+    help="Then also time each operator of the engines, by layer and kind: profile.json. The timed figures are as ever.",
+)
+@click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder for bench.json and report.html, in place of the bundle.",
@@ -44,6 +49,7 @@ def command(
     pairs: int | None,
     threads: int | None,
     quick: bool,
+    profile: bool,
     out: Path | None,
     hosts: tuple[str, ...],
     wait: bool,
@@ -58,9 +64,10 @@ def command(
     from edgeattn.hosts import open_host
     from edgeattn.jobs import Bench
     from edgeattn.progress import Progress
+    from edgeattn.report.profile import show_profile
     from edgeattn.report.table import lines, show_bench
 
-    job = Bench(lengths, pairs, threads, quick)
+    job = Bench(lengths, pairs, threads, quick, profile)
     if hosts and len(bundle) > 1:
         raise InputError("--host takes one bundle", where="--host", fix="bench each bundle by itself")
     if len(hosts) > 1:
@@ -77,6 +84,8 @@ def command(
 
     def human() -> None:
         show_bench(document)
+        if "profile" in document:
+            show_profile(document["profile"])
         if report is not None:
             lines([f"report: {report / 'report.html'}"])
 
@@ -91,9 +100,10 @@ def _elsewhere(job: Bench, paths: Sequence[Path], out: Path | None, host: Host |
     from edgeattn.bundle import Bundle
     from edgeattn.errors import InputError
     from edgeattn.manifest import MANIFEST
+    from edgeattn.profiling.run import PROFILE, parted
     from edgeattn.progress import Progress
     from edgeattn.report.html import save
-    from edgeattn.store import disk_errors
+    from edgeattn.store import disk_errors, write_json
 
     bundles = [Bundle.open(path) for path in paths]
     if out is not None:
@@ -106,5 +116,8 @@ def _elsewhere(job: Bench, paths: Sequence[Path], out: Path | None, host: Host |
     else:
         document = job.over(bundles, Progress())
     if out is not None:
-        save(document, bundles, out)
+        reports = parted(document)
+        save(reports.pop("bench.json"), bundles, out)
+        if PROFILE in reports:
+            write_json(out / PROFILE, reports[PROFILE])
     return document

@@ -1,4 +1,4 @@
-"""The contract of a runtime: it builds engines from graphs, checks those of a bundle, and loads them."""
+"""The contract of a runtime: it builds engines from graphs, checks those of a bundle, loads them and profiles them."""
 
 from __future__ import annotations
 
@@ -54,6 +54,34 @@ class DeviceSession(Session, Protocol):
     def without_transfers_ns(self, feeds: Arrays) -> int:
         """Nanoseconds of one inference on the device, whose inputs are there and whose outputs stay there."""
         ...
+
+
+@dataclass(frozen=True)
+class OperatorTime:
+    """What one operator of an engine takes in an inference.
+
+    name, kind: in the runtime's words. ms: of an inference, a mean. nodes: of the bundle's graph that it runs, as far
+    as the runtime says; an operator may run several, and may be the runtime's own and run none.
+    """
+
+    name: str
+    kind: str
+    ms: float
+    nodes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Where the time of an engine goes at one size of its inputs, by the runtime's own profiler.
+
+    method: the profiler, for reports. graph: the file of the bundle whose nodes the operators name.
+    operators: in the order in which they run. inference_ms: of a whole inference meanwhile; the profiler slows it down.
+    """
+
+    method: str
+    graph: str
+    operators: tuple[OperatorTime, ...]
+    inference_ms: float
 
 
 @dataclass(frozen=True)
@@ -136,5 +164,14 @@ class Runtime(Protocol):
         """The session of the engine folder `engine` in the bundle at `root`.
 
         Raises BundleError for an engine that cannot be read, DeviceError for one that cannot run here.
+        """
+        ...
+
+    def profile(
+        self, root: Path, engine: Path, feeds: Arrays, *, inferences: int, threads: int | None = None
+    ) -> Profile | None:
+        """Time each operator of an engine by the library's own profiler, in a session that is only for that.
+
+        feeds: inputs by name, the same for all inferences. None where the runtime cannot say. Raises as `load` does.
         """
         ...

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,11 +24,32 @@ def bucketed_axes(any_length: Mapping[str, Sequence[Any]], fixed: Mapping[str, S
     return found
 
 
+def fitting(feeds: Arrays, lengths: Iterable[int], axes: Mapping[str, int]) -> int | None:
+    """The shortest bucket that the inputs fit into; None where they are longer than all."""
+    length = _length(feeds, axes)
+    return min((size for size in lengths if size >= length), default=None)
+
+
+def padded(feeds: Arrays, size: int, axes: Mapping[str, int]) -> Arrays:
+    """The inputs with zeros up to the length `size`, in masks too, so that padding does not count as content."""
+    more = size - _length(feeds, axes)
+    return {name: _padded(array, axes.get(name), more) for name, array in feeds.items()}
+
+
+def _length(feeds: Arrays, axes: Mapping[str, int]) -> int:
+    return max(int(array.shape[axes[name]]) for name, array in feeds.items() if name in axes)
+
+
+def _padded(array: Any, axis: int | None, more: int) -> Any:
+    if axis is None or not more:
+        return array
+    return np.pad(array, [(0, more if place == axis else 0) for place in range(array.ndim)])
+
+
 class BucketedSession:
     """Sessions of one model at fixed lengths, and one for any length, which runs longer inputs.
 
     axes: tensor name -> its dimension that is padded, of `bucketed_axes`.
-    Inputs are padded with zeros, masks too, so that padding does not count as content.
     """
 
     def __init__(self, any_length: Session, fixed: Mapping[int, Session], axes: Mapping[str, int]) -> None:
@@ -38,23 +59,16 @@ class BucketedSession:
 
     def run(self, feeds: Arrays) -> Arrays:
         """Outputs by name for inputs by name, at the length of the inputs."""
-        length = max(array.shape[self._axes[name]] for name, array in feeds.items() if name in self._axes)
-        bucket = next((size for size in self._fixed if size >= length), None)
+        bucket = fitting(feeds, self._fixed, self._axes)
         if bucket is None:
             return self._any_length.run(feeds)
-        padded = {name: self._padded(name, array, bucket - length) for name, array in feeds.items()}
-        outputs = self._fixed[bucket].run(padded)
+        length = _length(feeds, self._axes)
+        outputs = self._fixed[bucket].run(padded(feeds, bucket, self._axes))
         return {name: self._cut(name, array, length) for name, array in outputs.items()}
 
     def describe(self) -> dict[str, Any]:
         """The facts of the session for any length, with the lengths of the buckets."""
         return {**self._any_length.describe(), "buckets": list(self._fixed)}
-
-    def _padded(self, name: str, array: Any, more: int) -> Any:
-        if name not in self._axes or not more:
-            return array
-        widths = [(0, more if axis == self._axes[name] else 0) for axis in range(array.ndim)]
-        return np.pad(array, widths)
 
     def _cut(self, name: str, array: Any, length: int) -> Any:
         return np.take(array, range(length), axis=self._axes[name]) if name in self._axes else array

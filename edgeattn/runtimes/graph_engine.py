@@ -21,8 +21,8 @@ from edgeattn.devices.profile import CpuFacts, Name
 from edgeattn.errors import BundleError, DeviceError
 from edgeattn.jsonfile import COPY_AGAIN
 from edgeattn.manifest import Bucket, EngineRef, Manifest
-from edgeattn.runtimes.base import DEFAULT, Configuration, Report, Session, ShapeRanges
-from edgeattn.runtimes.buckets import BucketedSession, bucketed_axes
+from edgeattn.runtimes.base import DEFAULT, Arrays, Configuration, Profile, Report, Session, ShapeRanges
+from edgeattn.runtimes.buckets import BucketedSession, bucketed_axes, fitting, padded
 from edgeattn.runtimes.engine_file import EngineFile, check_engine, read_engine, write_engine
 from edgeattn.runtimes.graphs import tensor_dims
 from edgeattn.store import sha256_file
@@ -73,6 +73,12 @@ class GraphRuntime(ABC, Generic[E]):
 
         Raises BundleError for a graph that the runtime cannot run.
         """
+
+    @abstractmethod
+    def profile_graph(
+        self, graph: Path, engine: E, threads: int, facts: dict[str, Any], feeds: Arrays, inferences: int
+    ) -> Profile | None:
+        """Time each operator of one of the engine's graphs; see `edgeattn.runtimes.base.Runtime.profile`."""
 
     def version(self) -> str | None:
         """The installed version; None when it is not installed. The library is only imported if it has no metadata."""
@@ -131,6 +137,33 @@ class GraphRuntime(ABC, Generic[E]):
 
         An engine that was tuned elsewhere runs with default settings, and a warning says so.
         """
+        settings, facts = self._settings_here(engine)
+
+        def opened(name: str) -> Session:
+            return self.open(_graph(root, name, engine), settings, threads or usable_threads(), facts)
+
+        session = opened(settings.graph)
+        if not settings.buckets:
+            return session
+        fixed = {bucket.length: opened(bucket.graph) for bucket in settings.buckets}
+        return BucketedSession(session, fixed, _axes(root, settings))
+
+    def profile(
+        self, root: Path, engine: Path, feeds: Arrays, *, inferences: int, threads: int | None = None
+    ) -> Profile | None:
+        """Time each operator of the graph that runs these inputs."""
+        settings, facts = self._settings_here(engine)
+        name = settings.graph
+        if settings.buckets:
+            graphs, axes = {bucket.length: bucket.graph for bucket in settings.buckets}, _axes(root, settings)
+            bucket = fitting(feeds, graphs, axes)
+            if bucket is not None:
+                name, feeds = graphs[bucket], padded(feeds, bucket, axes)
+        graph = _graph(root, name, engine)
+        return self.profile_graph(graph, settings, threads or usable_threads(), facts, feeds, inferences)
+
+    def _settings_here(self, engine: Path) -> tuple[E, dict[str, Any]]:
+        """The settings to run an engine with on this machine, and facts about them."""
         settings = read_engine(engine, self.settings)
         version = self.require()
         tuned_here = (settings.version, settings.instruction_sets) == (version, _instruction_sets())
@@ -145,19 +178,18 @@ class GraphRuntime(ABC, Generic[E]):
             chosen = [name for name in self.settings.model_fields if name not in GraphEngine.model_fields]
             defaults = {name: self.settings.model_fields[name].default for name in chosen}
             settings = settings.model_copy(update=defaults)
-        facts = {"runtime": self.name, "runtime_version": version, "tuned_here": tuned_here}
+        return settings, {"runtime": self.name, "runtime_version": version, "tuned_here": tuned_here}
 
-        def opened(name: str) -> Session:
-            if not (root / name).is_file():
-                raise BundleError(f"the engine's graph {name} is missing", where=str(engine), fix=COPY_AGAIN)
-            return self.open(root / name, settings, threads or usable_threads(), facts)
 
-        session = opened(settings.graph)
-        if not settings.buckets:
-            return session
-        fixed = {bucket.length: opened(bucket.graph) for bucket in settings.buckets}
-        graphs = (root / settings.graph, root / settings.buckets[0].graph)
-        return BucketedSession(session, fixed, bucketed_axes(*map(tensor_dims, graphs)))
+def _graph(root: Path, name: str, engine: Path) -> Path:
+    if not (root / name).is_file():
+        raise BundleError(f"the engine's graph {name} is missing", where=str(engine), fix=COPY_AGAIN)
+    return root / name
+
+
+def _axes(root: Path, settings: GraphEngine) -> dict[str, int]:
+    """The dimensions that buckets fix."""
+    return bucketed_axes(tensor_dims(root / settings.graph), tensor_dims(root / settings.buckets[0].graph))
 
 
 def refused(runtime: str, version: str, graph: Path, reason: str) -> BundleError:

@@ -7,13 +7,15 @@ nothing checks. The runtime `tensorrt` compiles once. The CUDA provider has not 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
 from edgeattn.devices.profile import CpuFacts
 from edgeattn.errors import DeviceError
-from edgeattn.runtimes.base import Arrays, Configuration, Session
+from edgeattn.runtimes.base import Arrays, Configuration, Profile, Session
 from edgeattn.runtimes.graph_engine import GraphEngine, GraphRuntime, refused
+from edgeattn.runtimes.onnxruntime_trace import traced_profile
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 
@@ -68,6 +70,27 @@ class OnnxRuntime(GraphRuntime[Settings]):
 
     def open(self, graph: Path, engine: Settings, threads: int, facts: dict[str, Any]) -> Session:
         """The session of one graph."""
+        session = self._session(graph, engine, threads)
+        own = {
+            "providers": session.get_providers(),
+            "nodes_elsewhere": _nodes_elsewhere(session, engine.provider),
+            "threads": threads,
+            "disabled_optimizers": list(engine.disabled_optimizers),
+        }
+        return OnnxRuntimeSession(session, {**facts, **own})
+
+    def profile_graph(
+        self, graph: Path, engine: Settings, threads: int, facts: dict[str, Any], feeds: Arrays, inferences: int
+    ) -> Profile | None:
+        """By ONNX Runtime's trace. None on a GPU, of whose kernels the trace has only the starts."""
+        if engine.provider != CPU:
+            return None
+        return traced_profile(graph, feeds, inferences, lambda more: self._session(graph, engine, threads, more))
+
+    def _session(
+        self, graph: Path, engine: Settings, threads: int, more: Callable[[Any], None] = lambda options: None
+    ) -> Any:
+        """ONNX Runtime's session. more: sets more of its options."""
         import onnxruntime
         from onnxruntime.capi import onnxruntime_pybind11_state as state
 
@@ -80,6 +103,7 @@ class OnnxRuntime(GraphRuntime[Settings]):
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+        more(options)
         try:
             session = onnxruntime.InferenceSession(
                 str(graph), options, providers=providers, disabled_optimizers=disabled or None
@@ -95,13 +119,7 @@ class OnnxRuntime(GraphRuntime[Settings]):
                 where=str(graph),
                 fix="install an onnxruntime-gpu for this machine's CUDA, or build the bundle again without one",
             )
-        own = {
-            "providers": session.get_providers(),
-            "nodes_elsewhere": _nodes_elsewhere(session, engine.provider),
-            "threads": threads,
-            "disabled_optimizers": disabled,
-        }
-        return OnnxRuntimeSession(session, {**facts, **own})
+        return session
 
 
 def _nodes_elsewhere(session: Any, provider: str) -> int | None:

@@ -8,15 +8,17 @@ reads it: one with a flipped byte loads and runs.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 from edgeattn.devices.profile import CpuFacts
 from edgeattn.errors import DeviceError
-from edgeattn.runtimes.base import DEFAULT, Arrays, Configuration, Session
+from edgeattn.runtimes.base import DEFAULT, Arrays, Configuration, Profile, Session
 from edgeattn.runtimes.graph_engine import GraphEngine, GraphRuntime, refused
 from edgeattn.runtimes.graphs import output_names
+from edgeattn.runtimes.openvino_counters import counted_profile
 
 DEVICE = "CPU"
 
@@ -80,6 +82,27 @@ class OpenVino(GraphRuntime[Settings]):
 
     def open(self, graph: Path, engine: Settings, threads: int, facts: dict[str, Any]) -> Session:
         """The session of one graph."""
+        compiled = self._compiled(graph, engine, threads, facts)
+        own = {"threads": compiled.get_property("INFERENCE_NUM_THREADS"), "precision": engine.precision}
+        return OpenVinoSession(compiled.create_infer_request(), output_names(graph), {**facts, **own})
+
+    def profile_graph(
+        self, graph: Path, engine: Settings, threads: int, facts: dict[str, Any], feeds: Arrays, inferences: int
+    ) -> Profile | None:
+        """By OpenVINO's performance counters."""
+        return counted_profile(
+            graph, feeds, inferences, self._compiled(graph, engine, threads, facts, {"PERF_COUNT": True})
+        )
+
+    def _compiled(
+        self,
+        graph: Path,
+        engine: Settings,
+        threads: int,
+        facts: dict[str, Any],
+        more: Mapping[str, Any] = MappingProxyType({}),
+    ) -> Any:
+        """OpenVINO's compiled model. more: settings beside the engine's."""
         import openvino
 
         core = openvino.Core()
@@ -97,18 +120,17 @@ class OpenVino(GraphRuntime[Settings]):
             # Threads that may move were 1.1 x faster on a busy machine, where pinned ones wait for their core; ONNX
             # Runtime's may move too.
             "ENABLE_CPU_PINNING": False,
+            **more,
         }
         try:
             model = core.read_model(str(graph))
             _keep_reduced_axes(model)
-            compiled = core.compile_model(model, DEVICE, settings)
+            return core.compile_model(model, DEVICE, settings)
         except RuntimeError as error:
             reason = _reason(error)
             if _ALLOCATION.search(reason):
                 raise MemoryError(reason) from error
             raise refused(self.name, facts["runtime_version"], graph, reason) from error
-        own = {"threads": compiled.get_property("INFERENCE_NUM_THREADS"), "precision": engine.precision}
-        return OpenVinoSession(compiled.create_infer_request(), output_names(graph), {**facts, **own})
 
 
 RUNTIME = OpenVino()

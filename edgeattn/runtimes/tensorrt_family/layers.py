@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from edgeattn.runtimes.base import ShapeRanges
+from edgeattn.runtimes.base import Arrays, ShapeRanges
 from edgeattn.runtimes.tensorrt_family.deserialize import Loaded
 from edgeattn.runtimes.tensorrt_family.session import PlanSession
 
@@ -21,11 +21,9 @@ def of_engine(loaded: Loaded, ranges: ShapeRanges) -> dict[str, Any]:
 
     {note, layers, profiles: [{usual: {input: shape}, ms: {layer: milliseconds}}]}. Not run on hardware yet.
     """
-    inspector = loaded.engine.create_engine_inspector()
-    found = json.loads(inspector.get_engine_information(loaded.trt.LayerInformationFormat.JSON))
     return {
         "note": RUN,
-        "layers": found.get("Layers", []),
+        "layers": layers_of(loaded),
         "profiles": [
             {"usual": {name: list(each.usual) for name, each in shapes.items()}, "ms": ms}
             for shapes, ms in zip(ranges, _times(loaded, ranges), strict=True)
@@ -35,7 +33,18 @@ def of_engine(loaded: Loaded, ranges: ShapeRanges) -> dict[str, Any]:
 
 def _times(loaded: Loaded, ranges: ShapeRanges) -> list[dict[str, float]]:
     """Milliseconds of each layer, for each profile."""
-    trt = loaded.trt
+    session, found = PlanSession(loaded, ranges, {}, cuda_graphs=False), []
+    for shapes in ranges:
+        dtypes = {name: loaded.trt.nptype(loaded.engine.get_tensor_dtype(name)) for name in shapes}
+        feeds = {name: np.zeros(each.usual, dtypes[name]) for name, each in shapes.items()}
+        session.run(feeds)
+        times = layer_times(loaded.trt, session, feeds, _INFERENCES)
+        found.append({name: round(ms, 5) for name, ms in times.items()})
+    return found
+
+
+def layer_times(trt: Any, session: PlanSession, feeds: Arrays, inferences: int) -> dict[str, float]:
+    """Layer -> mean milliseconds, in the order in which they run. session: one without CUDA graphs."""
 
     class Times(trt.IProfiler):  # type: ignore[name-defined, misc]
         def __init__(self) -> None:
@@ -45,12 +54,13 @@ def _times(loaded: Loaded, ranges: ShapeRanges) -> list[dict[str, float]]:
         def report_layer_time(self, layer_name: str, ms: float) -> None:
             self.ms[layer_name] = self.ms.get(layer_name, 0.0) + ms
 
-    session, found = PlanSession(loaded, ranges, {}, cuda_graphs=False), []
-    for shapes in ranges:
-        dtypes = {name: trt.nptype(loaded.engine.get_tensor_dtype(name)) for name in shapes}
-        feeds = {name: np.zeros(each.usual, dtypes[name]) for name, each in shapes.items()}
-        session.run(feeds)
-        times = Times()
-        session.profile(feeds, times, _INFERENCES)
-        found.append({name: round(ms / _INFERENCES, 5) for name, ms in times.ms.items()})
-    return found
+    times = Times()
+    session.profile(feeds, times, inferences)
+    return {name: ms / inferences for name, ms in times.ms.items()}
+
+
+def layers_of(loaded: Loaded) -> list[Any]:
+    """The layers of an engine as TensorRT's inspector describes them: names alone, or facts where it was built so."""
+    inspector = loaded.engine.create_engine_inspector()
+    found = json.loads(inspector.get_engine_information(loaded.trt.LayerInformationFormat.JSON))
+    return list(found.get("Layers", []))

@@ -6,6 +6,7 @@ every inference, is written against the documented interface and not run on hard
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,13 +19,25 @@ from edgeattn.devices.root import system_root
 from edgeattn.errors import BundleError, DeviceError, ResourceError
 from edgeattn.jsonfile import COPY_AGAIN
 from edgeattn.manifest import EngineRef, Manifest
-from edgeattn.runtimes.base import DEFAULT, Configuration, Report, Runtime, Session, ShapeRanges
+from edgeattn.runtimes.base import (
+    DEFAULT,
+    Arrays,
+    Configuration,
+    Profile,
+    Report,
+    Runtime,
+    Session,
+    ShapeRanges,
+)
 from edgeattn.runtimes.engine_file import ENGINE, check_engine, read_engine, write_engine
-from edgeattn.runtimes.tensorrt_family.deserialize import deserialize
+from edgeattn.runtimes.nodes import read_nodes
+from edgeattn.runtimes.tensorrt_family.deserialize import Loaded, deserialize
 from edgeattn.runtimes.tensorrt_family.engine import LAYERS, PLAN, PlanEngine, ranges_as_parts
 from edgeattn.runtimes.tensorrt_family.gpu import gpu_here, require_gpu
+from edgeattn.runtimes.tensorrt_family.layers import layer_times, layers_of
 from edgeattn.runtimes.tensorrt_family.library import RTX, TENSORRT, Library
 from edgeattn.runtimes.tensorrt_family.memory import workspace_bytes
+from edgeattn.runtimes.tensorrt_family.operators import operators_of
 from edgeattn.runtimes.tensorrt_family.session import PlanSession
 from edgeattn.store import sha256_file
 from edgeattn.worker import call
@@ -158,6 +171,25 @@ class PlanRuntime:
 
         Raises DeviceError for an engine of another TensorRT, GPU or L4T release, before its plan is read.
         """
+        found, loaded, facts = self._loaded(engine)
+        return PlanSession(loaded, found.ranges, facts)
+
+    def profile(
+        self, root: Path, engine: Path, feeds: Arrays, *, inferences: int, threads: int | None = None
+    ) -> Profile | None:
+        """By TensorRT's profiler, which needs the layers one by one: without CUDA graphs."""
+        found, loaded, facts = self._loaded(engine)
+        session = PlanSession(loaded, found.ranges, facts, cuda_graphs=False)
+        session.run(feeds)
+        begun = time.perf_counter()
+        times = layer_times(loaded.trt, session, feeds, inferences)
+        inference_ms = (time.perf_counter() - begun) / inferences * 1e3
+        operators = operators_of(times, layers_of(loaded), read_nodes(root / found.graph))
+        method = f"the profiler of {self.library.title}"
+        return Profile(method, found.graph, tuple(operators), inference_ms)
+
+    def _loaded(self, engine: Path) -> tuple[PlanEngine, Loaded, dict[str, Any]]:
+        """What engine.json says, the engine, and facts about it."""
         found = read_engine(engine, PlanEngine)
         version = self.require()
         _require_same(f"{self.library.title}", found.version, version, engine)
@@ -180,7 +212,7 @@ class PlanRuntime:
             "profiles": len(found.shapes),
             "note": NOT_RUN,
         }
-        return PlanSession(deserialize(self.library, content, str(engine / PLAN)), found.ranges, facts)
+        return found, deserialize(self.library, content, str(engine / PLAN)), facts
 
 
 def _l4t() -> str | None:
