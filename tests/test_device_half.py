@@ -37,7 +37,13 @@ HOST_LIBRARIES = (
     *("accelerate", "matplotlib", "nncf"),
 )
 # Files of the device half that draw; whoever imports them says what to install where matplotlib is missing.
-PLOTS = ("history/plot.py",)
+PLOTS = (
+    "history/plot.py",
+    *(
+        f"report/pictures/{name}.py"
+        for name in ("bars", "curves", "layers", "ratios", "scale", "scatter", "stacked", "svg", "training")
+    ),
+)
 
 
 def is_host(parts):

@@ -17,7 +17,7 @@ import pytest
 import edgeattn
 
 ROOT = Path(__file__).parents[1]
-EXTRAS = {"onnxruntime", "compile", "tensorrt", "rtx", "openvino", "history", "nvml", "demo", "dev"}
+EXTRAS = {"onnxruntime", "compile", "tensorrt", "rtx", "openvino", "history", "nvml", "report", "demo", "dev"}
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +63,8 @@ def test_it_holds_the_package_whole_and_nothing_else(wheel: Path) -> None:
         "_devices/cpu.yaml",
         "_devices/operators/tensorrt.yaml",
         "recipe/starters/text-embedding.yaml",
+        "report/templates/page.html.j2",
+        "report/templates/style.css",
     ],
 )
 def test_it_holds_what_a_user_reads(wheel: Path, name: str) -> None:
@@ -87,7 +89,7 @@ def test_its_licence_is_the_whole_text(wheel: Path) -> None:
 def test_the_device_half_asks_for_little(metadata: Message) -> None:
     required = [text for text in metadata.get_all("Requires-Dist", []) if "extra ==" not in text]
     names = {re.split(r"[^\w-]", text)[0].lower() for text in required}
-    assert names == {"click", "numpy", "packaging", "psutil", "pydantic", "pyyaml", "rich"}
+    assert names == {"click", "jinja2", "numpy", "packaging", "psutil", "pydantic", "pyyaml", "rich"}
 
 
 def test_commands_find_their_files_in_the_wheel(wheel: Path, tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ COMMANDS = {
     "build": ("edgeattn.cli.build:command", "Build a bundle's engines on the device that it is for."),
     "verify": ("edgeattn.cli.verify:command", "Check a bundle's engine against its teacher."),
     "bench": ("edgeattn.cli.bench:command", "Measure a bundle's efficient and dense engines side by side."),
+    "report": ("edgeattn.cli.report:command", "Make a bundle's report again, or one of several side by side."),
     "gate": ("edgeattn.cli.gate:command", "Say whether a bundle is worse than a baseline."),
     "baseline": ("edgeattn.cli.baseline:command", "Save, show and verify the baselines of gate."),
     "history": ("edgeattn.cli.history:command", "List what benches have measured, and where it changed."),
@@ -43,7 +44,6 @@ COMMANDS = {
 _HOST_HALF = (
     "accelerate",
     "datasets",
-    "matplotlib",
     "nncf",
     "onnx",
     "onnxscript",
@@ -53,10 +53,11 @@ _HOST_HALF = (
     "sklearn",
     "torch",
 )
-_DEVICE_HALF = ("numpy", "packaging", "psutil", "pydantic", "rich", "yaml")
+_DEVICE_HALF = ("jinja2", "numpy", "packaging", "psutil", "pydantic", "rich", "yaml")
 _EXTRAS: dict[str, str | None] = {
     **dict.fromkeys(_DEVICE_HALF),
     **dict.fromkeys((*_HOST_HALF, "transformers"), "compile"),
+    "matplotlib": "report",
 }
 _INTERRUPTED = 128 + signal.SIGINT
 _CLOSED_PIPE = 128 + signal.SIGPIPE  # 141, what a shell reports for any program whose reader went away

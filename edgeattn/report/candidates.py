@@ -8,7 +8,6 @@ from typing import Any
 
 from edgeattn.manifest import SIDES
 from edgeattn.report import text
-from edgeattn.report.parts import paragraph, table
 
 Row = Mapping[str, Any]  # a candidate
 SHIPPED = "shipped"
@@ -16,28 +15,13 @@ SHIPPED = "shipped"
 
 def of_side(build: Mapping[str, Any], side: str) -> list[Row]:
     """The candidates of a side, the fastest at the longest length first, those without a time last."""
-    longest = [None, *_lengths(build)][-1]
+    longest = [None, *lengths_of(build)][-1]
 
     def order(row: Row) -> float:
-        latency = None if longest is None else _latency(row, longest)
+        latency = None if longest is None else latency_at(row, longest)
         return math.inf if latency is None else latency
 
     return sorted((row for row in build["candidates"] if row["side"] == side), key=order)
-
-
-def tables(build: Mapping[str, Any]) -> str:
-    """For report.html: per side, its sentence and all of its candidates; the shipped one is in bold."""
-    body = ""
-    for side in SIDES:
-        rows = of_side(build, side)
-        if not rows:
-            continue
-        metrics = list(dict.fromkeys(name for row in rows for name in row["metrics"] or {}))
-        head, cells = _cells(build, rows, metrics)
-        shipped = [place for place, row in enumerate(rows) if row["state"] == SHIPPED]
-        body += f"<h3>The {side} engine</h3>\n" + paragraph(because(build, side))
-        body += table(head, cells, marked=shipped[0] if shipped else None)
-    return body + "".join(map(paragraph, notes(build)))
 
 
 def rows_of(build: Mapping[str, Any], most: int | None = None) -> tuple[list[str], list[list[str]], list[str]]:
@@ -49,7 +33,7 @@ def rows_of(build: Mapping[str, Any], most: int | None = None) -> tuple[list[str
     for side in SIDES:
         rows = of_side(build, side)
         first = rows[:most] + [row for row in rows[most:] if most is not None and row["state"] == SHIPPED]
-        names, found = _cells(build, first, [])
+        names, found = table_of(build, first, [])
         head = ["engine", *names]
         cells += [[side, *row] for row in found]
         if len(rows) > len(first):
@@ -72,10 +56,13 @@ def notes(build: Mapping[str, Any]) -> list[str]:
     return missing
 
 
-def _cells(build: Mapping[str, Any], rows: Sequence[Row], metrics: Sequence[str]) -> tuple[list[str], list[list[str]]]:
-    lengths = _lengths(build)
+def table_of(
+    build: Mapping[str, Any], rows: Sequence[Row], metrics: Sequence[str]
+) -> tuple[list[str], list[list[str]]]:
+    """Head and rows of a table of candidates, with the values of `metrics`."""
+    lengths = lengths_of(build)
     times = [f"ms at {length}" if length.isdigit() else "ms" for length in lengths]
-    head = ["candidate", *times, "", "method", "runtime", "on disk", "cosine", *metrics]
+    head = ["candidate", *times, "result", "method", "runtime", "on disk", "cosine", *metrics]
     cells = [
         [
             str(row["name"]),
@@ -93,15 +80,17 @@ def _cells(build: Mapping[str, Any], rows: Sequence[Row], metrics: Sequence[str]
 
 
 def _said(row: Row, length: str) -> str:
-    latency = _latency(row, length)
+    latency = latency_at(row, length)
     return text.number(latency) + (" ~" if latency is not None and row.get("few_rounds") else "")
 
 
-def _lengths(build: Mapping[str, Any]) -> list[str]:
+def lengths_of(build: Mapping[str, Any]) -> list[str]:
+    """The lengths at which candidates were timed, ascending; "whole" for inputs of one size."""
     found = dict.fromkeys(str(length) for row in build["candidates"] for length in row["latency_ms"] or {})
     return sorted(found, key=lambda length: int(length) if length.isdigit() else 0)
 
 
-def _latency(row: Row, length: str) -> float | None:
+def latency_at(row: Row, length: str) -> float | None:
+    """Milliseconds of a candidate at a length of `lengths_of`; None where it was not timed."""
     times = {str(key): value for key, value in (row["latency_ms"] or {}).items()}
     return times.get(length)

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edgeattn.report import text
-from edgeattn.report.parts import paragraph, table
 
 Document = Mapping[str, Any]
 _FINDING = ("", "node", "operator", "finding", "releases", "remedy")
@@ -88,18 +87,6 @@ def notes(document: Document) -> list[str]:
         instead = "" if built["sm"] in (None, built["built_for"]) else f" in place of SM {built['sm']}"
         said = _RUN.format(version=version, built_for=built["built_for"], instead=instead)
     return [said, *(f"left out: {each}" for each in document["left_out"])]
-
-
-def markup(document: Document) -> str:
-    """For report.html: the grid, the errors, and the notes."""
-    head, rows = grid(document)
-    body = table(head, rows)
-    for candidate in document["candidates"]:
-        errors = [finding for finding in candidate["findings"] if finding["severity"] == "error"]
-        if errors:
-            head_, cells = finding_rows(errors, candidate["releases"])
-            body += f"{paragraph(candidate['name'])}{table(head_, cells)}"
-    return body + "".join(map(paragraph, notes(document)))
 
 
 def _title(release: Document) -> str:

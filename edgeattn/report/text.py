@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from edgeattn.bench.conditions import invalid_because
 from edgeattn.bench.crossing import crossing
 from edgeattn.report.energy import notes as energy_notes
 
@@ -108,11 +107,11 @@ def pays(bench: Facts, name: str) -> str | None:
         )
     measurably = f", measurably from {found.pays_from}"
     plain = found.pays_from == min(length for length in speedups if length > found.estimate)
-    return f"Pays from about {_about(found.estimate)} {counted}{'' if plain else measurably}."
+    return f"Pays from about {about(found.estimate)} {counted}{'' if plain else measurably}."
 
 
-def _about(value: float) -> int:
-    """Two significant digits: an interpolated length is no more exact."""
+def about(value: float) -> int:
+    """A length in two significant digits: an interpolated length is no more exact."""
     return int(round(value, 1 - math.floor(math.log10(value))))
 
 
@@ -145,16 +144,16 @@ def headline(bench: Facts | None, verify: Facts | None) -> str:
     return " ".join(parts) if parts else "Not measured yet."
 
 
-def validity(bench: Facts) -> list[str]:
-    """What the conditions of the machine did to the session: nothing, discarded pairs, or that it says nothing."""
-    if (why := invalid_because(bench)) is not None:
-        return [f"INVALID: {why}. These figures mean nothing: see Conditions in docs/benchmarks.md"]
-    discarded = (bench.get("conditions") or {}).get("discarded", [])
-    return [f"pair {each['pair']} was discarded and taken again: {each['reason']}" for each in discarded]
-
-
 def footnotes(bench: Facts) -> list[str]:
-    """Notes on how to read the numbers."""
+    """Notes on how to read the numbers: of times, then of energies."""
+    notes = [*timing_notes(bench), *energy_notes(bench)]
+    if bench["protocol"]["name"] == "quick":
+        notes.append("a quick session; `edgeattn bench` without --quick measures for longer")
+    return notes
+
+
+def timing_notes(bench: Facts) -> list[str]:
+    """Notes on how to read the times."""
     notes = []
     engines = [engine for cell in bench["cells"] for engine in cell["contestants"].values()]
     speedups = [speedup for cell in bench["cells"] for speedup in cell["speedups"].values()]
@@ -169,9 +168,6 @@ def footnotes(bench: Facts) -> list[str]:
         notes.append("p90 is n/a with fewer than 64 samples in a process")
     if without := [_without_transfers(cell) for cell in bench["cells"] if _on_a_device(cell)]:
         notes.append(f"without transfers to and from the GPU, {'; '.join(without)}; its memory is not in the table")
-    notes += energy_notes(bench)
-    if bench["protocol"]["name"] == "quick":
-        notes.append("a quick session; `edgeattn bench` without --quick measures for longer")
     return notes
 
 

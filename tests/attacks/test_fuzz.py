@@ -29,7 +29,7 @@ from edgeattn.errors import DeviceError, InputError
 from edgeattn.models.checks import check_folder
 from edgeattn.models.teacher import check_output, load_teacher
 from edgeattn.recipe import load_recipe
-from edgeattn.report.html import refresh, render
+from edgeattn.report.html import evidence, refresh
 from edgeattn.shipped import shipped
 
 EXAMPLES = int(os.environ.get("EDGEATTN_FUZZ", "150"))
@@ -121,7 +121,7 @@ def read(path: Path, target: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("edgeattn.worker._Child.__init__", native)
     bundle = Bundle.open(path)
-    render(bundle.manifest, None, None)
+    evidence(bundle)
     for use in (check, lambda bundle: bench([bundle])):
         with pytest.raises((Reached, InputError, DeviceError)) as ended:
             use(bundle)

@@ -43,7 +43,7 @@ def test_bench_prints_a_table_and_refreshes_the_report(tiny, hasty, capsys):
     assert "8 tokens: " in printed
     assert "no interval from one pair" in printed
     assert "bench: dense and efficient in turn, takes 2.3 s to 2.9 s\n" in logged
-    assert "Median milliseconds" in (tiny.path / "report.html").read_text()
+    assert "median time of one inference" in (tiny.path / "report.html").read_text()
     recorded = json.loads((tiny.path / "bench.json").read_text())
     assert recorded["contestants"]["dense"]["bundle"] == Bundle.open(tiny.path).manifest.digest
 

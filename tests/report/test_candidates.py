@@ -8,22 +8,19 @@ import re
 
 import bench_documents
 import tiny_bundle
+from report_pages import render, visible
 
-from edgeattn.report import candidates
 from edgeattn.report.html import refresh
 from edgeattn.report.summary import show_bundle
 
 
-def visible(markup):
-    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", markup))
-
-
-def test_all_candidates_of_a_side_stand_in_one_table_the_fastest_first():
-    page = candidates.tables(bench_documents.build())
+def test_all_candidates_of_a_side_stand_in_one_table_the_fastest_first(tmp_path):
+    manifest = tiny_bundle.make(tmp_path / "tiny").manifest
+    page = render(manifest, build=bench_documents.build())
     shown = visible(page)
     for sentence in (
-        "The efficient engine plain int8-dynamic is the fastest that keeps the floor",
-        "candidate ms at 128 ms at 512 method runtime on disk cosine spearman",
+        "The efficient engine: plain int8-dynamic is the fastest that keeps the floor",
+        "candidate ms at 128 ms at 512 result method runtime on disk cosine spearman",
         "plain int8 4.5 18 below the floor int8-dynamic openvino, bf16 23 MB 0.9981 0.8213",
         "plain int8-dynamic 5 20 shipped int8-dynamic onnxruntime, default 23 MB 0.9981 0.8213",
         "plain fp32 12.5 ~ 50 ~ not faster fp32 onnxruntime, default 23 MB 0.9981 n/a",
@@ -33,7 +30,7 @@ def test_all_candidates_of_a_side_stand_in_one_table_the_fastest_first():
         assert sentence in shown
     order = [shown.index(name) for name in ("plain int8 4.5", "plain int8-dynamic 5", "plain fp32 12.5", "fused")]
     assert order == sorted(order)
-    assert re.findall(r"<tr class='marked'><td>([^<]+)", page) == ["plain int8-dynamic", "dense fp32"]
+    assert re.findall(r'<tr class="marked"><td>([^<]+)', page) == ["plain int8-dynamic", "dense fp32"]
 
 
 def test_the_end_of_a_compile_shows_the_first_candidates_and_the_shipped_one(tmp_path):
@@ -65,8 +62,9 @@ def test_the_end_of_a_compile_without_a_host_says_what_to_do_next(tmp_path):
     )
 
 
-def test_a_model_without_lengths_has_one_time():
+def test_a_model_without_lengths_has_one_time(tmp_path):
+    manifest = tiny_bundle.make(tmp_path / "tiny").manifest
     document = bench_documents.build()
     for row in document["candidates"]:
         row["latency_ms"] = {"whole": 3.0}
-    assert "candidate ms method" in visible(candidates.tables(document))
+    assert "candidate ms result method" in visible(render(manifest, build=document))

@@ -1,0 +1,143 @@
+"""Where the time goes: operators of the runtime, by kind of work and by layer of the model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from edgeattn.report import text
+from edgeattn.report.blocks import Block, Folded, Section, Table, Text
+from edgeattn.report.drawing import drawn
+from edgeattn.report.evidence import Document
+from edgeattn.report.figures import mapping, positive
+from edgeattn.report.subject import Subject
+
+_MOST_KINDS = 5  # beside "other"; the palette has six
+_HOW = (
+    "Not profiled yet: `edgeattn bench BUNDLE --profile` times every operator of the runtime and adds it up by layer "
+    "and kind of work. `edgeattn estimate BUNDLE` predicts it without running anything."
+)
+
+
+def section(subject: Subject) -> Section:
+    blocks: list[Block] = []
+    for place, (evidence, document) in enumerate(subject.documents("profile")):
+        blocks += _of(subject, document, evidence.label if subject.several else "", f"time{place}")
+    return Section("time", "Where the time goes", blocks or [Text(_HOW)], ("roofline",) if blocks else ())
+
+
+def _of(subject: Subject, document: Document, label: str, name: str) -> list[Block]:
+    contestants = {str(each): _longest(facts) for each, facts in document["contestants"].items()}
+    cells = {each: cell for each, cell in contestants.items() if cell is not None}
+    if not cells:
+        return []
+    kinds = _kinds(list(cells.values()))
+    rows = [(each, _by_kind(cell, kinds)) for each, cell in cells.items()]
+    length = next(iter(cells.values())).get("length")
+    at = "" if length is None else f" at length {length}"
+    lead = f"{label}: " if label else ""
+    methods = list(dict.fromkeys(str(facts["method"]) for facts in document["contestants"].values()))
+    return [
+        Text(f"{lead}Measured operator by operator{at}, with {', '.join(methods)}: profiling itself takes time, so the "
+             "shares say more than the milliseconds."),
+        drawn(
+            subject, "stacked", name,
+            title=f"{lead}Time of one inference{at} by kind of work",
+            alt="; ".join(f"{each}: {_said(parts)}" for each, parts in rows) + ". The table below has its figures.",
+            rows=rows, kinds=kinds, measure="ms per inference, under the profiler",
+        ),
+        _kind_table(f"{lead}by kind of work", cells),
+        Folded(f"{lead}By layer of the model", [_layer_table(f"{lead}time by layer", cells)]),
+        Folded(
+            f"{lead}The most costly operators",
+            [_operator_table(f"{lead}{each}", cell) for each, cell in cells.items() if cell.get("operators")],
+        ),
+    ]  # fmt: skip
+
+
+def _longest(facts: Document) -> Mapping[str, Any] | None:
+    cells = facts["cells"]
+    return max(cells, key=lambda cell: cell["length"] or 0) if cells else None
+
+
+def _kinds(cells: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The kinds that take most, then "other"."""
+    total: dict[str, float] = {}
+    for cell in cells:
+        for kind in cell["kinds"]:
+            total[str(kind["kind"])] = total.get(str(kind["kind"]), 0.0) + (_ms(kind) or 0.0)
+    ranked = sorted((kind for kind in total if kind != "other"), key=lambda kind: -total[kind])
+    most = ranked if len(total) <= _MOST_KINDS + 1 and "other" not in total else ranked[:_MOST_KINDS]
+    return [*most, *(["other"] if len(most) < len(total) else [])]
+
+
+def _by_kind(cell: Mapping[str, Any], kinds: Sequence[str]) -> dict[str, float]:
+    found = dict.fromkeys(kinds, 0.0)
+    for kind in cell["kinds"]:
+        found[str(kind["kind"]) if kind["kind"] in found else "other"] += _ms(kind) or 0.0
+    if not sum(found.values()):
+        raise ValueError("no operator took any time")
+    return found
+
+
+def _ms(part: Mapping[str, Any]) -> float | None:
+    return None if not part["ms"] else positive(part["ms"], "ms")
+
+
+def _said(parts: Mapping[str, float]) -> str:
+    return ", ".join(f"{kind} {text.number(ms)} ms" for kind, ms in parts.items())
+
+
+def _share(part: Mapping[str, Any] | None) -> str:
+    share = (part or {}).get("share")
+    return text.NA if share is None else f"{100 * float(share):.0f} %"
+
+
+def _kind_table(title: str, cells: Mapping[str, Mapping[str, Any]]) -> Table:
+    names = list(cells)
+    found = {each: {str(kind["kind"]): kind for kind in cell["kinds"]} for each, cell in cells.items()}
+    head = ["kind of work"]
+    for each in names:
+        head += [f"{each} ms", "share", "operators", "of the roofline"]
+    rows = []
+    for kind in dict.fromkeys(kind for kinds in found.values() for kind in kinds):
+        row = [kind]
+        for each in names:
+            part = mapping(found[each].get(kind))
+            roofline = part.get("of_roofline")
+            row += [
+                text.number(part.get("ms")) if part else "-",
+                _share(part) if part else "-",
+                str(part.get("operators", text.NA)) if part else "-",
+                ("-" if not part else text.NA) if roofline is None else f"{100 * float(roofline):.0f} %",
+            ]
+        rows.append(row)
+    return Table(title, head, rows, numbers=range(1, len(head)))
+
+
+def _layer_table(title: str, cells: Mapping[str, Mapping[str, Any]]) -> Table:
+    found = {each: {str(part["layer"]): part for part in cell["layers"]} for each, cell in cells.items()}
+    head = ["layer", *(word for each in cells for word in (f"{each} ms", "share"))]
+    names = dict.fromkeys(layer for layers in found.values() for layer in layers)
+    said = {"before": "before the first layer", "after": "after the last layer"}
+    rows = [
+        [
+            said.get(layer, layer),
+            *(
+                word
+                for each in cells
+                for part in [found[each].get(layer)]
+                for word in (text.number(part["ms"]) if part else "-", _share(part) if part else "-")
+            ),
+        ]
+        for layer in names
+    ]
+    return Table(title, head, rows, numbers=range(1, len(head)))
+
+
+def _operator_table(title: str, cell: Mapping[str, Any]) -> Table:
+    rows = [
+        [str(each["name"]), str(each["kind"]), str(each["layer"]), text.number(each["ms"]), _share(each)]
+        for each in cell["operators"]
+    ]
+    return Table(title, ["operator", "kind of work", "layer", "ms", "share"], rows, numbers=(3, 4))
