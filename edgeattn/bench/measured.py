@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,16 @@ class InCase:
     inferences: int = 0  # in them
     energy: dict[str, str] | None = None  # its scope and source
     no_energy: str | None = None  # why a window failed
+
+    def copy(self) -> InCase:
+        """What is added to the copy is not added to this one."""
+        return replace(
+            self,
+            series=[*self.series],
+            steady=[*self.steady],
+            without_transfers_ns=[*self.without_transfers_ns],
+            peak_bytes=[*self.peak_bytes],
+        )
 
     def p50s_ns(self) -> list[float]:
         """The median of each pair, in ns."""
@@ -76,3 +86,7 @@ class Seen:
     cases: list[InCase]
     cold_ns: list[int] = field(default_factory=list)
     runtime: dict[str, Any] | None = None  # facts of its session
+
+    def copy(self) -> Seen:
+        """What is added to the copy is not added to this one."""
+        return Seen([case.copy() for case in self.cases], [*self.cold_ns], self.runtime)

@@ -18,6 +18,7 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
+from edgeattn.bench.conditions import Watch
 from edgeattn.bench.contestant import Case, Contestant
 from edgeattn.bench.inputs import save_feeds
 from edgeattn.bench.leg import PAUSE_S, Leg, Turns
@@ -53,13 +54,15 @@ def run(
 
     {schema, created_utc, machine, reference, unit, threads, pairs, protocol, checked,
      meter: {name, scope, period_s, full_window_s, idle_watts} or None,
+     conditions: {start, end, discarded: [{pair, reason}], invalid},
      contestants: {name: {bundle, method, runtime, disk_bytes, cold_start_ms, ...}},
      cells: [{length, batch_size,
               contestants: {name: {p50_ms, p90_ms, p50_without_transfers_ms, energy_mj, peak_memory_mb, ...}},
               speedups: {name: {ratio, low, high, confidence, pairs}}}],
      raw}
 
-    A speedup is the reference's latency divided by the contestant's. "raw" holds the nanosecond series: see
+    A speedup is the reference's latency divided by the contestant's. A pair that the machine disturbed is taken again;
+    "invalid" says why the figures mean nothing, where that happened too often. "raw" holds the nanosecond series: see
     `edgeattn.bench.raw`. Raises VerificationError when a timed engine's outputs differ from the golden ones.
     """
     protocol = protocol or Protocol()
@@ -67,12 +70,21 @@ def run(
     # Ascending, so that the memory of a case is not that of a longer one before it.
     cases = sorted(cases, key=lambda case: case.length or 0)
     with opened(contestants, cases, protocol, meter) as session:
-        for pair in range(pairs):
-            session.pair()
+        kept, invalid = 0, None
+        while kept < pairs and invalid is None:
+            if session.pair() is not None:
+                invalid = session.watch.invalid(pairs)
+                continue
+            kept += 1
             if progress:
                 shown = {f"{name}_ms": seen.cases[-1].p50s_ns()[-1] / 1e6 for name, seen in session.seen.items()}
                 note = {} if cases[-1].length is None else {"length": cases[-1].length}
-                progress.update(pair + 1, pairs, **note, **shown)
+                progress.update(kept, pairs, **note, **shown)
+        conditions = session.watch.facts(invalid)
+        if invalid is not None:
+            if not kept:
+                session.seen = session.rejected  # so that there are figures to look at, of one pair
+            LOG.warning("the session is invalid: %s", plain(invalid))
     series = {
         f"{case.length or 'whole'}.{name}.{pair}": pack(ns)
         for place, case in enumerate(cases)
@@ -94,7 +106,8 @@ def run(
             for name, contestant in contestants.items()
         },
         "threads": contestants[reference].engine.threads,
-        "pairs": pairs,
+        "pairs": kept or 1,
+        "conditions": conditions,
         "protocol": protocol.facts(),
         "checked": "outputs of the timed processes: golden samples, repeated inputs",
         "meter": _meter_facts(meter, session.idle_watts),
@@ -118,18 +131,29 @@ def _meter_facts(meter: Meter | None, idle_watts: float | None) -> dict[str, Any
 
 @contextmanager
 def opened(
-    contestants: Mapping[str, Contestant], cases: Sequence[Case], protocol: Protocol, meter: Meter | None
+    contestants: Mapping[str, Contestant],
+    cases: Sequence[Case],
+    protocol: Protocol,
+    meter: Meter | None,
+    watch: Watch | None = None,
 ) -> Iterator[Session]:
-    """A session that times one pair after the other, as many as its caller asks for. cases: the shortest first."""
+    """A session that times one pair after the other, as many as its caller asks for. cases: the shortest first.
+
+    watch: that of an earlier session, to go on with; a new one when None.
+    """
+    watch = watch or Watch()  # reads the conditions before the session loads the machine
     with scratch("bench") as folder:
         feeds = [folder / f"feeds{i}.npz" for i in range(len(cases))]
         for path, case in zip(feeds, cases, strict=True):
             save_feeds(path, case.feeds)
-        yield Session(contestants, cases, feeds, protocol, meter)
+        yield Session(contestants, cases, feeds, protocol, meter, watch)
 
 
 class Session:
-    """Contestants that are timed in pairs. seen: what was measured of each, until now."""
+    """Contestants that are timed in pairs.
+
+    seen: what was measured of each, until now. rejected: the same with the last pair that does not count.
+    """
 
     def __init__(
         self,
@@ -138,25 +162,38 @@ class Session:
         feeds: Sequence[Path],
         protocol: Protocol,
         meter: Meter | None,
+        watch: Watch,
     ) -> None:
         self.contestants = contestants
         self.cases = cases
         self.feeds = feeds
         self.protocol = protocol
         self.meter = meter
+        self.watch = watch
         self.seen = {name: Seen([InCase() for _ in cases]) for name in contestants}
+        self.rejected = self.seen
         self.shuffle = random.Random(protocol.seed)
         self.idle_watts: float | None = None
-        self._pairs = 0
+        self._kept = 0
 
-    def pair(self, places: Sequence[int] | None = None) -> None:
+    def pair(self, places: Sequence[int] | None = None) -> str | None:
         """Time every contestant in a fresh process; in the first pair, also check their outputs.
 
-        places: of the cases that are timed; all when None.
+        places: of the cases that are timed; all when None. Returns why the pair does not count: then nothing of it is
+        in `seen`, and the next one takes its place.
         """
-        protocol, turns, first = self.protocol, Turns(), self._pairs == 0
-        places = range(len(self.cases)) if places is None else places
-        self._pairs += 1
+        before = {name: seen.copy() for name, seen in self.seen.items()}
+        self.watch.begin()
+        self._time(range(len(self.cases)) if places is None else places)
+        why = self.watch.end()
+        if why is None:
+            self._kept += 1
+        else:
+            self.rejected, self.seen = self.seen, before
+        return why
+
+    def _time(self, places: Sequence[int]) -> None:
+        protocol, turns, first = self.protocol, Turns(), self._kept == 0
         with ExitStack() as stack:
             legs = self._started(stack, quiet=not first)
             before = {name: leg.peak_bytes() for name, leg in legs.items()}
@@ -166,11 +203,13 @@ class Session:
                 self.seen[name].cold_ns.append(loaded["load_ns"] + loaded["first_run_ns"])
             for place in places:
                 for name in self._order():
+                    self.watch.leg_starts(place)
                     self._warm_up(self.seen[name].cases[place], turns.give(legs[name]), place, before[name])
             for _ in range(protocol.blocks):
                 for place in self.shuffle.sample(places, len(places)):
                     for name in self._order():
                         self._block(self.seen[name].cases[place], turns.give(legs[name]), place)
+                        self.watch.leg_ran()
             if not first:
                 return
             for name in legs:  # in the processes that were just timed

@@ -59,8 +59,11 @@ def command(
 
     With several bundles, time their efficient engines in turn; the first is the reference. Their results are printed,
     and written only with --out.
+
+    Exits with 4 where the machine was in no state to be measured: throttling, or another power mode in the midst.
     """
-    from edgeattn.errors import InputError
+    from edgeattn.bench.conditions import invalid_because
+    from edgeattn.errors import DeviceError, InputError
     from edgeattn.hosts import open_host
     from edgeattn.jobs import Bench
     from edgeattn.progress import Progress
@@ -90,6 +93,8 @@ def command(
             lines([f"report: {report / 'report.html'}"])
 
     emit(document, as_json, human)
+    if invalid_because(document) is not None:
+        raise click.exceptions.Exit(DeviceError.exit_code)
 
 
 def _elsewhere(job: Bench, paths: Sequence[Path], out: Path | None, host: Host | None) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from edgeattn.cli.console import emit
-from edgeattn.errors import EdgeattnError, VerificationError
+from edgeattn.errors import DeviceError, EdgeattnError, VerificationError
 
 Table = Callable[[Sequence[tuple[str, Mapping[str, Any]]]], None]
 
@@ -43,7 +43,7 @@ def emit_outcomes(outcomes: Sequence[Outcome], as_json: bool, show: Table | None
     """One table, or a JSON list; then exit with the highest exit code.
 
     show: prints the table of the documents; None: that of several hosts' bench or verify. key: what the names are of.
-    A document whose "passed" is False counts as a failed verification.
+    A document whose "passed" is False counts as a failed verification, an invalid session as a machine that is not fit.
     """
 
     def human() -> None:
@@ -53,9 +53,13 @@ def emit_outcomes(outcomes: Sequence[Outcome], as_json: bool, show: Table | None
             (show or show_hosts)(found)
         lines([f"{each.name}: error: {each.error}" for each in outcomes if each.error])
 
+    from edgeattn.bench.conditions import invalid_because
+
     emit([{key: each.name, **_result(each)} for each in outcomes], as_json, human)
     codes = [each.error.exit_code for each in outcomes if each.error]
-    codes += [VerificationError.exit_code for each in outcomes if each.document and not each.document.get("passed", 1)]
+    documents = [each.document for each in outcomes if each.document]
+    codes += [VerificationError.exit_code for document in documents if not document.get("passed", 1)]
+    codes += [DeviceError.exit_code for document in documents if invalid_because(document) is not None]
     if codes:
         raise click.exceptions.Exit(max(codes))
 

@@ -23,6 +23,7 @@ from pydantic import Field, ValidationError
 
 from edgeattn import __version__
 from edgeattn.bench.bundles import contestant
+from edgeattn.bench.conditions import MOST_DISCARDED, Watch
 from edgeattn.bench.contestant import Case
 from edgeattn.bench.inputs import bench_feeds
 from edgeattn.bench.protocol import Protocol
@@ -34,7 +35,7 @@ from edgeattn.devices.probe import usable_threads
 from edgeattn.errors import DeviceError, InconclusiveError
 from edgeattn.gate.protocols import protocol_of
 from edgeattn.gate.rule import Rule, Verdict, standard_deviation
-from edgeattn.gate.sequential import MOST_DISCARDED, Key, Pair, decide
+from edgeattn.gate.sequential import Key, Pair, decide
 from edgeattn.gate.session import BASELINE, CANDIDATE, P50, Pairs
 from edgeattn.jsonfile import read_json
 from edgeattn.manifest import Digest
@@ -97,7 +98,7 @@ def calibrate(
 ) -> Calibration:
     """Measure what a gate of this bundle is worth here, at its shortest length.
 
-    Raises InconclusiveError where more than a fifth of the pairs did not become steady.
+    Raises InconclusiveError where more than a fifth of the pairs were discarded.
     """
     rule, progress = rule or Rule(), progress or Progress()
     bundle.require_built()
@@ -112,10 +113,11 @@ def calibrate(
     found, discarded = _measured(bundle, Case(length, batch_size, feeds), protocol, shares, pairs, progress)
     spread = standard_deviation(found[0.0])
     if len(found[0.0]) < pairs * (1 - MOST_DISCARDED) or spread is None:
+        worst = max(discarded, key=discarded.count, default="none")
         raise InconclusiveError(
-            f"{discarded} pairs were discarded: the engines do not become steady",
+            f"{len(found[0.0])} of {pairs} pairs can be used; discarded were {len(discarded)}, such as: {worst}",
             where="calibrate",
-            fix="end other work on this machine, fix its clocks, or leave --quick out",
+            fix="end other work on this machine, fix its clocks, cool it, or leave --quick out",
         )
     no_change = pool(found[0.0], symmetric=True)
     return Calibration(
@@ -128,7 +130,7 @@ def calibrate(
         protocol=protocol.name,
         length=length,
         pairs=len(found[0.0]),
-        discarded=discarded,
+        discarded=len(discarded),
         spread=spread,
         ignore=rule.ignore,
         catch=rule.catch,
@@ -143,17 +145,22 @@ def calibrate(
 
 def _measured(
     bundle: Bundle, case: Case, protocol: Protocol, shares: Sequence[float], pairs: int, progress: Progress
-) -> tuple[dict[float, list[float]], int]:
-    """Share of extra work -> the differences of its pairs, and how many pairs were discarded. All take turns."""
+) -> tuple[dict[float, list[float]], list[str]]:
+    """Share of extra work -> the differences of its pairs, and why pairs were discarded. All take turns."""
     key, plain = Key(case.length, P50), contestant(bundle, "efficient", usable_threads())
     found: dict[float, list[float]] = {share: [] for share in shares}
-    discarded, shuffle = 0, random.Random(protocol.seed)
+    discarded: list[str] = []
+    watch, shuffle = Watch(), random.Random(protocol.seed)
     with ExitStack() as stack:
         sources = {}
         for number, share in enumerate(shares):
             slowed = replace(plain, engine=replace(plain.engine, extra_work=share))
             session = opened(
-                {BASELINE: plain, CANDIDATE: slowed}, [case], replace(protocol, seed=protocol.seed + number), None
+                {BASELINE: plain, CANDIDATE: slowed},
+                [case],
+                replace(protocol, seed=protocol.seed + number),
+                None,
+                watch,
             )
             sources[share] = Pairs(stack.enter_context(session), [case], pairs)
         for number in range(pairs):
@@ -162,7 +169,7 @@ def _measured(
                 if pair.discarded is None:
                     found[share].append(pair.differences[key])
                 else:
-                    discarded += 1
+                    discarded.append(pair.discarded)
             progress.update(number + 1, pairs)
     return found, discarded
 

@@ -74,8 +74,9 @@ class Side(Part):
 class Document(Part):
     """gate.json.
 
-    notes: what a reader should know, such as that both bundles are the same. discarded: why pairs were. injected: the
-    share of extra work in the candidate. calibration: what this machine's calibration says, None without one.
+    notes: what a reader should know, such as that both bundles are the same. discarded: why pairs were. conditions:
+    of the machine, as in bench.json; None from an older edgeattn. injected: the share of extra work in the candidate.
+    calibration: what this machine's calibration says, None without one.
     """
 
     schema_version: Literal[1] = Field(default=1, alias="schema")
@@ -95,6 +96,7 @@ class Document(Part):
     injected: float
     rows: Many[Row]
     discarded: Many[str]
+    conditions: dict[str, Any] | None = None
     notes: Many[str]
     calibration: dict[str, Any] | None
     reproduce: str

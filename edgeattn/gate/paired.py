@@ -37,7 +37,7 @@ def _row(key: Key, decision: Decision, runs: Sequence[Run], sources: Sequence[Pa
     if decision.verdict is Verdict.FAIL and final:
         times = "in two runs" if len(decision.runs) > 1 else "in one run"
         why = f"{final.ratio - 1:.1%} more {times}, at least {(final.low or 1) - 1:.1%} in the last"
-    elif decision.verdict is Verdict.INCONCLUSIVE and blocking:
+    elif decision.verdict is Verdict.INCONCLUSIVE and blocking and all(run.invalid is None for run in runs):
         why = f"{decision.why}{_ADVICE}"
     return Row(
         metric=key.metric,

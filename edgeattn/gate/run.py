@@ -11,6 +11,7 @@ from typing import Any
 
 from edgeattn import __version__
 from edgeattn.bench.bundles import contestant, require_same_inputs
+from edgeattn.bench.conditions import Watch
 from edgeattn.bench.contestant import Case, Contestant
 from edgeattn.bench.protocol import Protocol
 from edgeattn.bench.session import opened
@@ -25,7 +26,7 @@ from edgeattn.gate.exact import DISK, ELSEWHERE, MEMORY, NODES
 from edgeattn.gate.protocols import protocol_of
 from edgeattn.gate.rule import Rule
 from edgeattn.gate.scoring import Scored, score_both
-from edgeattn.gate.sequential import Key, Source, decide
+from edgeattn.gate.sequential import Key, Run, Source, decide
 from edgeattn.gate.session import BASELINE, CANDIDATE, ENERGY, P50, P90, P99, SIDES, Pairs
 from edgeattn.meters import Meter, choose
 from edgeattn.progress import Progress, duration
@@ -112,7 +113,8 @@ def gate(
         )
     if options.lengths and manifest.length_axis is None:
         raise InputError("the inputs of the model have one size", where="--lengths", fix="leave --lengths out")
-    machine, threads = machine_facts(), options.threads or usable_threads()
+    machine, watch = machine_facts(), Watch()
+    threads = options.threads or usable_threads()
     sides = {BASELINE: baseline.bundle, CANDIDATE: candidate}
     contestants = {side: contestant(bundle, "efficient", threads) for side, bundle in sides.items()}
     slowed = replace(contestants[CANDIDATE].engine, extra_work=options.extra_work)
@@ -120,7 +122,7 @@ def gate(
     meter = choose(profile)
     protocol = protocol_of(options.quick, meter)
     cases = shared_cases(baseline.bundle, candidate.manifest, options.lengths, protocol)
-    rows, discarded = _Gate(options, rule, sides, contestants, cases, meter, protocol, progress).judged(
+    rows, runs = _Gate(options, rule, sides, contestants, cases, meter, protocol, watch, progress).judged(
         saved_energy=baseline.saved.energy if baseline.saved else None, limit_bytes=profile.memory_bytes
     )
     rows = [
@@ -143,7 +145,8 @@ def gate(
         seconds=round(time.monotonic() - started, 1),
         injected=options.extra_work,
         rows=tuple(rows),
-        discarded=tuple(discarded),
+        discarded=tuple(reason for run in runs for reason in run.discarded),
+        conditions=watch.facts(next((run.invalid for run in runs if run.invalid is not None), None)),
         notes=tuple(_notes(baseline, candidate, options)),
         calibration=None if calibration is None else dict(calibration),
         reproduce=command_line(str(candidate.path), str(baseline.path), options.arguments()),
@@ -161,10 +164,11 @@ class _Gate:
     cases: Sequence[Case]
     meter: Meter | None
     protocol: Protocol
+    watch: Watch
     progress: Progress
 
-    def judged(self, *, saved_energy: str | None, limit_bytes: int | None) -> tuple[list[Row], list[str]]:
-        """The rows, and why pairs were discarded. saved_energy: the meter that the baseline was saved with."""
+    def judged(self, *, saved_energy: str | None, limit_bytes: int | None) -> tuple[list[Row], list[Run]]:
+        """The rows, and the runs that they rest on. saved_energy: the meter that the baseline was saved with."""
         self.progress.stage("gate", "accuracy of both bundles")
         rows: list[Row] = []
         scored = score_both(self.sides, self.contestants, self.cases, self.options.ignore)
@@ -189,14 +193,14 @@ class _Gate:
                 lengths = {key.length for key in keys}
                 cases = [case for case in self.cases if case.length in lengths]
                 protocol = replace(self.protocol, seed=self.protocol.seed + number)
-                session = stack.enter_context(opened(self.contestants, cases, protocol, self.meter))
+                session = stack.enter_context(opened(self.contestants, cases, protocol, self.meter, self.watch))
                 sources.append(Pairs(session, cases, least, self.progress))
                 return sources[-1]
 
             decisions, runs = decide(source, rules, asking=asking)
             rows += paired.rows(decisions, runs, sources, asking)
             rows += [row for row in self._memory(sources[0], limit_bytes) if row is not None]
-        return rows, [reason for run in runs for reason in run.discarded]
+        return rows, runs
 
     def _rules(self) -> tuple[dict[Key, Rule], frozenset[Key]]:
         """The rule of each metric that is timed, and those metrics that block."""

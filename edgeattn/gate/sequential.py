@@ -9,10 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from edgeattn.bench.conditions import too_many
 from edgeattn.gate.rule import Finding, Rule, Verdict
-
-# Of the pairs of a run: with more discarded, the machine is not in a state to be measured.
-MOST_DISCARDED = 0.2
 
 
 @dataclass(frozen=True, order=True)
@@ -87,8 +85,8 @@ def run(source: Source, rules: Mapping[Key, Rule], *, asking: frozenset[Key] | N
             found = source.pair(frozenset(open_ & asking or open_))
             if found.discarded is not None:
                 result.discarded.append(found.discarded)
-                if len(result.discarded) > look.pairs * MOST_DISCARDED / (1 - MOST_DISCARDED):
-                    result.invalid = _too_many(result.discarded, taken)
+                result.invalid = too_many(result.discarded, taken + len(result.discarded), look.pairs)
+                if result.invalid is not None:
                     return result
                 continue
             taken += 1
@@ -147,8 +145,3 @@ def _decision(key: Key, runs: list[Run]) -> Decision:
 
 def _undecided(finding: Finding) -> str:
     return f"undecided after {finding.pairs} pairs"
-
-
-def _too_many(reasons: list[str], kept: int) -> str:
-    worst = max(reasons, key=reasons.count)
-    return f"{len(reasons)} of {kept + len(reasons)} pairs were discarded: {worst}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -37,7 +37,8 @@ class Seen:
 class Pairs:
     """A `Source` of the gate's decision: each pair is two fresh processes of a bench session.
 
-    A pair is discarded when one of its processes did not become steady. seen: of the pairs that were kept.
+    A pair is discarded when the machine disturbed it (`edgeattn.bench.conditions`), or when one of its processes did
+    not become steady. seen: of the pairs that were kept.
     """
 
     def __init__(self, session: Session, cases: Sequence[Case], most: int, progress: Progress | None = None) -> None:
@@ -56,26 +57,27 @@ class Pairs:
         """
         lengths = {key.length for key in wanted}
         places = [place for place, case in enumerate(self._cases) if case.length in lengths]
-        sides = {side: self._session.seen[side] for side in SIDES}
+        sides = self._session.seen
         energy = {(side, place): _energy(sides[side].cases[place]) for side in SIDES for place in places}
-        self._session.pair(places)
+        disturbed = self._session.pair(places)
+        if disturbed is not None:
+            return Pair({}, disturbed)
         self._taken += 1
+        sides = self._session.seen
         for side in SIDES:
             _require_tuned(side, sides[side].runtime or {})
+        cells = {place: {side: sides[side].cases[place] for side in SIDES} for place in places}
+        discarded = self._unsteady(cells)
+        if discarded is not None:
+            self._session.watch.discard(discarded)
         differences: dict[Key, float] = {}
-        discarded = None
         for place in places:
-            case = self._cases[place]
-            cells = {side: sides[side].cases[place] for side in SIDES}
-            unsteady = [side for side in SIDES if not cells[side].steady[-1]]
-            if unsteady:
-                discarded = f"the {unsteady[0]} engine did not become steady{case.at}"
-            values = {side: _values(cells[side], energy[side, place]) for side in SIDES}
+            values = {side: _values(cells[place][side], energy[side, place]) for side in SIDES}
             for metric in values[BASELINE].keys() & values[CANDIDATE].keys():
-                key = Key(case.length, metric)
+                key = Key(self._cases[place].length, metric)
                 differences[key] = math.log(values[CANDIDATE][metric] / values[BASELINE][metric])
                 if discarded is None:
-                    self._note(key, {side: values[side][metric] for side in SIDES}, cells)
+                    self._note(key, {side: values[side][metric] for side in SIDES}, cells[place])
         if self._progress:
             facts = {
                 "ratio" if key.length is None else f"ratio_at_{key.length}": math.exp(difference)
@@ -85,7 +87,15 @@ class Pairs:
             self._progress.update(self._taken, max(self._taken, self._most), **facts)
         return Pair(differences, discarded)
 
-    def _note(self, key: Key, values: dict[str, float], cells: dict[str, InCase]) -> None:
+    def _unsteady(self, cells: Mapping[int, Mapping[str, InCase]]) -> str | None:
+        """The first process that did not become steady in the last pair. cells: place -> side -> what was measured."""
+        for place, sides in cells.items():
+            for side in SIDES:
+                if not sides[side].steady[-1]:
+                    return f"the {side} engine did not become steady{self._cases[place].at}"
+        return None
+
+    def _note(self, key: Key, values: dict[str, float], cells: Mapping[str, InCase]) -> None:
         seen = self.seen.setdefault(key, Seen())
         for side in SIDES:
             seen.values[side].append(values[side])

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from edgeattn.bench.conditions import invalid_because
 from edgeattn.bundle import Bundle
 from edgeattn.errors import EdgeattnError
 from edgeattn.history.file import append, file_here
@@ -21,8 +22,16 @@ def keep(document: Mapping[str, Any], bundles: Sequence[Bundle]) -> None:
     if file is None:
         return
     try:
+        if (why := invalid_because(document)) is not None:
+            LOG.warning("the bench is not in the history, its session is invalid: %s", plain(why)[:300])
+            return
         append(file, measurements(document, bundles))
-    except (KeyError, TypeError, ValueError) as error:  # a document of a device, which may hold anything
+    except (
+        AttributeError,
+        KeyError,
+        TypeError,
+        ValueError,
+    ) as error:  # a document of a device, which may hold anything
         LOG.warning("the bench is not in the history: its document cannot be read: %s", plain(repr(error))[:300])
     except EdgeattnError as error:
         LOG.warning("the bench is not in the history: %s", plain(str(error), lines=True))

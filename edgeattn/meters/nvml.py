@@ -1,4 +1,4 @@
-"""Joules of an NVIDIA GPU, from NVML through NVIDIA's own Python package (nvidia-ml-py, module `pynvml`).
+"""Joules of an NVIDIA GPU, from NVML.
 
 The counter of millijoules since the driver was loaded is taken where the GPU has one (Volta and later), else its
 power is sampled. A Jetson's NVML starts and then answers NotSupported to both.
@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from edgeattn.devices import DeviceProfile
+from edgeattn.devices.nvml import NoNvml, gpu_of, library
 from edgeattn.meters.base import Scope
 from edgeattn.meters.counter import Counter, CounterTally
 from edgeattn.meters.faults import Dropout, SensorError
@@ -36,9 +37,12 @@ class Nvml(SampledMeter):
 
     def open(self) -> Tally:
         """The GPU's counter of energy, else its power. Raises SensorError where it has neither."""
-        nvml = _library()
         try:
-            gpu = self._gpu(nvml)
+            nvml = library()
+        except NoNvml as cause:
+            raise SensorError(str(cause)) from None
+        try:
+            gpu = gpu_of(nvml, self._environment)
             name = plain(nvml.nvmlDeviceGetName(gpu))
             try:
                 first_mj = nvml.nvmlDeviceGetTotalEnergyConsumption(gpu)
@@ -55,42 +59,11 @@ class Nvml(SampledMeter):
             ) from None
         except nvml.NVMLError as cause:
             raise SensorError(f"NVML: {cause}") from None
+        except NoNvml as cause:
+            raise SensorError(str(cause)) from None
         counter = Counter(_RANGE_UJ, first_mj * 1000, time.monotonic_ns(), _STUCK_S, name="NVML's energy counter")
         read_uj = _reading(nvml, lambda: nvml.nvmlDeviceGetTotalEnergyConsumption(gpu) * 1000)
         return CounterTally([(counter, read_uj)], f"NVML energy counter, {name}")
-
-    def _gpu(self, nvml: Any) -> Any:
-        """The GPU's handle."""
-        visible = self._environment.get("CUDA_VISIBLE_DEVICES", "").split(",")[0].strip()
-        count = nvml.nvmlDeviceGetCount()
-        if visible.startswith(("GPU-", "MIG-")):
-            return nvml.nvmlDeviceGetHandleByUUID(visible)
-        if count == 1:
-            return nvml.nvmlDeviceGetHandleByIndex(0)
-        # CUDA counts the fastest GPU first, NVML by bus, unless CUDA is told to do so too.
-        if visible.isdecimal() and self._environment.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID":
-            return nvml.nvmlDeviceGetHandleByIndex(int(visible))
-        raise SensorError(
-            f"{count} GPUs, and it is not known which one CUDA takes: name it by its UUID in CUDA_VISIBLE_DEVICES "
-            "(nvidia-smi -L lists them)"
-        )
-
-
-def _library() -> Any:
-    """`pynvml`, initialised. Raises SensorError where the package or the driver is missing."""
-    try:
-        import pynvml
-    except ImportError:
-        raise SensorError("NVML's Python package is missing: pip install 'edgeattn[nvml]'") from None
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError_LibraryNotFound:
-        raise SensorError(
-            "no NVIDIA driver here: libnvidia-ml.so.1 is not found (a container sees it with --gpus all)"
-        ) from None
-    except pynvml.NVMLError as cause:
-        raise SensorError(f"NVML: {cause}") from None
-    return pynvml
 
 
 def _reading(nvml: Any, read: Callable[[], Any]) -> Callable[[], Any]:

@@ -53,7 +53,7 @@ def show_bench(document: Document, stream: TextIO | None = None) -> None:
     names = text.others(document)
     paying = [(name, text.pays(document, name)) for name in names]
     paid = [said if len(names) == 1 else f"{name}: {said}" for name, said in paying if said]
-    lines([*text.verdicts(document), *paid, *text.footnotes(document)], stream)
+    lines([*text.verdicts(document), *paid, *text.footnotes(document), *text.validity(document)], stream)
 
 
 def show_build(document: Document, stream: TextIO | None = None, *, most: int | None = None) -> None:
@@ -83,7 +83,9 @@ def show_hosts(results: Sequence[tuple[str, Document]], stream: TextIO | None = 
         return
     head = ("host", text.unit(results[0][1]), *_ENGINE)
     show(head, [(host, *row) for host, each in results for row in bench_rows(each)], stream)
-    lines([f"{host}: {line}" for host, each in results for line in text.verdicts(each)], stream)
+    lines(
+        [f"{host}: {line}" for host, each in results for line in (*text.verdicts(each), *text.validity(each))], stream
+    )
     lines(list(dict.fromkeys(note for _, each in results for note in text.footnotes(each))), stream)
 
 

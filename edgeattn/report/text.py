@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from edgeattn.bench.conditions import invalid_because
 from edgeattn.bench.crossing import crossing
 from edgeattn.report.energy import notes as energy_notes
 
@@ -142,6 +143,14 @@ def headline(bench: Facts | None, verify: Facts | None) -> str:
                 parts.append(f"{name} {number(metric['value'], 4)}, teacher {number(metric['teacher'], 4)}.")
         parts.append("Verified." if verify["passed"] else "VERIFICATION FAILED: " + "; ".join(verify["reasons"]) + ".")
     return " ".join(parts) if parts else "Not measured yet."
+
+
+def validity(bench: Facts) -> list[str]:
+    """What the conditions of the machine did to the session: nothing, discarded pairs, or that it says nothing."""
+    if (why := invalid_because(bench)) is not None:
+        return [f"INVALID: {why}. These figures mean nothing: see Conditions in docs/benchmarks.md"]
+    discarded = (bench.get("conditions") or {}).get("discarded", [])
+    return [f"pair {each['pair']} was discarded and taken again: {each['reason']}" for each in discarded]
 
 
 def footnotes(bench: Facts) -> list[str]:
