@@ -228,6 +228,10 @@ class Bench(_OnBundle):
 
         if isinstance(folder, Bundle):
             keep(document, [folder])
+            if "profile" in document:
+                from edgeattn.profiling.run import complete
+
+                complete(document, folder)
 
 
 @dataclass(frozen=True)

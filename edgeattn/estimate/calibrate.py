@@ -31,14 +31,14 @@ _MORE_PASSES_OF_A_COPY = 2
 _LEAST_SHARE = 0.1  # of a probe's time that its operations take at least: what is taken off is as uncertain as this
 
 
-def machine_rates(runtime: str, store: Store, *, fresh: bool = False) -> Rates:
-    """The rates of `runtime` here, on the cores that may be used; from the store, or measured now in 10 s.
+def machine_rates(runtime: str, store: Store, *, threads: int | None = None, fresh: bool = False) -> Rates:
+    """The rates of `runtime` here; from the store, or measured now in 10 s.
 
-    fresh: measure again. Raises DeviceError where the runtime is not installed.
+    threads: the usable cores when None. fresh: measure again. Raises DeviceError where the runtime is not installed.
     """
     from edgeattn.runtimes import RUNTIMES
 
-    version, threads = RUNTIMES[runtime].require(), usable_threads()
+    version, threads = RUNTIMES[runtime].require(), threads or usable_threads()
     artifact = store.run(
         "rates", _VERSION, reads={"runtime": runtime, "threads": threads, "machine": fingerprint()},
         libraries={runtime: version}, fresh=fresh,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 from edgeattn.devices import DeviceProfile
 from edgeattn.devices.profile import Peaks, PowerMode
@@ -84,6 +85,36 @@ def profile_rates(profile: DeviceProfile) -> list[Rates]:
     """
     modes: Sequence[PowerMode | None] = [mode for mode in profile.power_modes if _known(mode.peaks)] or [None]
     return [_of_gpu(profile, mode) if profile.gpu else _of_cpu(profile, mode) for mode in modes]
+
+
+def peak_rates(profile: DeviceProfile, power_mode: str | None = None) -> Rates:
+    """The peaks of a device's profile as they stand: what no kernel can exceed, in a power mode.
+
+    power_mode: its default one where it has none of that name. Raises InputError for a profile without the facts.
+    """
+    modes = {mode.name: mode for mode in profile.power_modes if _known(mode.peaks)}
+    default = next((mode for mode in modes.values() if mode.default), None)
+    mode = modes.get(power_mode or "", default)
+    peaks, bandwidth = _facts(profile, mode)
+    known, ops = _known(peaks), dict[tuple[Kind, Precision], float]()
+    # Other kernels do not use the units that the shorter precisions' peaks are of.
+    others = known.get("fp32") or math.inf
+    for kind in get_args(Kind):
+        products = kind in ("product", "attention")
+        for precision in get_args(Precision):
+            peak = known.get("int8" if precision == "uint8" else precision) if products else others
+            if peak is not None:
+                ops[kind, precision] = peak
+    named = ", ".join(f"{peak / 1e12:g} in {precision}" for precision, peak in known.items())
+    return Rates(
+        ops_per_s=ops,
+        bandwidth=[(1.0, bandwidth * 1e9)],
+        kernel_s=0.0,
+        overlaps=True,
+        basis=f"{profile.name}'s dense peaks of {named} Tops/s and its memory's {bandwidth:g} GB/s"
+        + (f" in the power mode {mode.name}" if mode else ""),
+        mode=mode.name if mode else None,
+    )
 
 
 def _of_gpu(profile: DeviceProfile, mode: PowerMode | None) -> Rates:

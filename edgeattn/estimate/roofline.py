@@ -39,10 +39,15 @@ def time(kernels: Iterable[Kernel], rates: Rates, *, extra_starts: int = 0) -> T
     # Between two readings of a weight lie those of all others: it comes from where they all fit.
     weights_per_s = rates.bytes_per_s(max(sum(kernel.weight_bytes for kernel in kernels), 1))
     for kernel in kernels:
-        working = sum(ops / rates.ops_per_s[key] for key, ops in kernel.ops.items() if ops)
-        others = kernel.bytes - kernel.weight_bytes
-        moving = kernel.weight_bytes / weights_per_s + others / rates.bytes_per_s(max(kernel.bytes, 1))
+        working, moving = parts(kernel, rates, weights_per_s)
         whole += max(working, moving) if rates.overlaps else working + moving
         ops_s, bytes_s, started = ops_s + working, bytes_s + moving, started + 1
     start_s = started * rates.kernel_s
     return Time(whole + start_s, ops_s, bytes_s, start_s)
+
+
+def parts(kernel: Kernel, rates: Rates, weights_per_s: float) -> tuple[float, float]:
+    """Seconds of a kernel's operations, and of its bytes. weights_per_s: bytes of weights that are read in a second."""
+    working = sum(ops / rates.ops_per_s[key] for key, ops in kernel.ops.items() if ops)
+    others = kernel.bytes - kernel.weight_bytes
+    return working, kernel.weight_bytes / weights_per_s + others / rates.bytes_per_s(max(kernel.bytes, 1))

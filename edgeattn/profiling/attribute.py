@@ -62,13 +62,21 @@ def _fill(places: Sequence[str | None]) -> list[str]:
     return [place or (first if first == following else None) or OTHER for place, first, following in around]
 
 
-def cell(found: Sequence[Attributed]) -> dict[str, Any]:
-    """What the operators add up to, as JSON: {total_ms, layers, kinds, operators}. Each part sums to the total."""
+def cell(found: Sequence[Attributed], nodes: Nodes) -> dict[str, Any]:
+    """What the operators add up to, as JSON: {total_ms, layers, kinds, operators}. Each part sums to the total.
+
+    nodes: of the graph that the operators name. A kind's "nodes" are the places in it that each of its operators runs;
+    a node that several name is the first one's.
+    """
     total_ms = sum(each.operator.ms for each in found)
     by_layer, by_kind = defaultdict[str, float](float), defaultdict[Kind, list[float]](list)
+    left = {node.name: place for place, node in enumerate(nodes.nodes)}
+    places = defaultdict[Kind, list[list[int]]](list)
     for each in found:
         by_layer[each.layer] += each.operator.ms
         by_kind[each.kind].append(each.operator.ms)
+        if own := [left.pop(name) for name in each.operator.nodes if name in left]:
+            places[each.kind].append(own)
 
     def shared(ms: float) -> dict[str, float]:
         return {"ms": ms, "share": ms / total_ms if total_ms else 0.0}
@@ -78,7 +86,7 @@ def cell(found: Sequence[Attributed]) -> dict[str, Any]:
         "total_ms": total_ms,
         "layers": [{"layer": layer, **shared(by_layer[layer])} for layer in in_order(by_layer)],
         "kinds": [
-            {"kind": kind, **shared(sum(times)), "operators": len(times)}
+            {"kind": kind, **shared(sum(times)), "operators": len(times), "nodes": places[kind]}
             for kind, times in sorted(by_kind.items(), key=lambda each: -sum(each[1]))
         ],
         "operators": [

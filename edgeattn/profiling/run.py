@@ -12,8 +12,10 @@ from edgeattn.bench.inputs import bench_feeds
 from edgeattn.bench.leg import Engine
 from edgeattn.bundle import Bundle
 from edgeattn.devices.probe import machine_facts
+from edgeattn.jsonfile import strict_json
 from edgeattn.profiling.attribute import attribute, cell
 from edgeattn.profiling.leg import profile
+from edgeattn.profiling.roofline import with_roofline
 from edgeattn.progress import Progress
 from edgeattn.runtimes.nodes import read_nodes
 
@@ -25,14 +27,15 @@ NO_PROFILER = "its runtime does not say what its operators take"
 def profiled(bundles: Sequence[Bundle], bench: Mapping[str, Any], progress: Progress | None = None) -> dict[str, Any]:
     """Profile the engines that a bench document is of, one after another in processes of their own, at its lengths.
 
-    {schema, bundle, created_utc, machine, unit,
+    {schema, bundle, created_utc, machine, threads, unit,
      contestants: {name: {runtime, method, unavailable,
-       cells: [{length, total_ms, inference_ms, timed_ms, layers: [{layer, ms, share}],
-                kinds: [{kind, ms, share, operators}], operators: [{name, type, kind, layer, ms, share}]}]}}}
+       cells: [{length, graph, total_ms, inference_ms, timed_ms, layers: [{layer, ms, share}],
+                kinds: [{kind, ms, share, operators, nodes}],
+                operators: [{name, type, kind, layer, ms, share}]}]}}}
 
-    bundle: digest of the first. total_ms: of all operators; each list but `operators`, the most costly ones, sums to
-    it. inference_ms: of a whole inference under the profiler. timed_ms: its median in the timed session, which no
-    profiler slowed down. unavailable: why there are no cells, else None.
+    With what `edgeattn.profiling.roofline` adds. bundle: digest of the first. total_ms: of all operators; each list
+    but `operators`, the most costly ones, sums to it. inference_ms: of a whole inference under the profiler. timed_ms:
+    its median in the timed session, which no profiler slowed down. unavailable: why there are no cells, else None.
     """
     first = bundles[0]
     cases = list(_cases(first, bench))
@@ -41,14 +44,16 @@ def profiled(bundles: Sequence[Bundle], bench: Mapping[str, Any], progress: Prog
         contestants[name] = _contestant(name, engine, cases, bench)
         if progress:
             progress.update(place + 1, len(bench["contestants"]))
-    return {
+    document = {
         "schema": SCHEMA_VERSION,
         "bundle": first.manifest.digest,
         "created_utc": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "machine": machine_facts(),
+        "threads": bench["threads"],
         "unit": bench["unit"],
         "contestants": contestants,
     }
+    return with_roofline(document, bundles)
 
 
 def parted(document: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -57,6 +62,20 @@ def parted(document: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     if "profile" in document:
         found[PROFILE] = document["profile"]
     return found
+
+
+def complete(document: dict[str, Any], bundle: Bundle) -> None:
+    """Add the roofline to the profile in the document of a bench that a device made, and to the bundle's if it is that.
+
+    A device may not have what counts operations.
+    """
+    profile = document["profile"]
+    if profile["roofline"]["basis"] is not None:
+        return
+    document["profile"] = with_roofline(profile, [bundle], here=False)
+    file = bundle.path / PROFILE
+    if file.is_file() and strict_json(file.read_bytes()) == profile:
+        bundle.record(PROFILE, document["profile"])
 
 
 def _engines(bundles: Sequence[Bundle], bench: Mapping[str, Any]) -> dict[str, Engine]:
@@ -80,13 +99,14 @@ def _contestant(name: str, engine: Engine, cases: Sequence[Case], bench: Mapping
         if found is None:
             break
         method = found.method
-        attributed = attribute(found.operators, read_nodes(engine.root / found.graph))
+        nodes = read_nodes(engine.root / found.graph)
         facts = {
             "length": case.length,
+            "graph": found.graph,
             "inference_ms": found.inference_ms,
             "timed_ms": timed["contestants"][name]["p50_ms"],
         }
-        cells.append({**facts, **cell(attributed)})
+        cells.append({**facts, **cell(attribute(found.operators, nodes), nodes)})
     return {
         "runtime": engine.runtime,
         "method": method,

@@ -11,6 +11,8 @@ from edgeattn.report.table import lines, show
 Document = Mapping[str, Any]
 _HEAD = ("engine", "kind", "ms", "share", "operators", "of roofline")
 _MOST = 8  # kinds of an engine
+_LOST = 0.01  # share of the operations below which nothing is said
+_OWN = 1.25  # the operators' time by the timed inference, above which much of it is the profiler's
 
 
 def show_profile(document: Document, stream: TextIO | None = None) -> None:
@@ -55,6 +57,11 @@ def _notes(document: Document) -> Iterator[str]:
             yield f"{name}: no profile: {contestant['unavailable']}"
     for name, cell in _cells(document):
         yield f"{name}{_at(document, cell)}: {_slowed(cell)}"
+        lost = 1 - (cell.get("counted") or 1)
+        if lost > _LOST:
+            yield f"{name}{_at(document, cell)}: {lost:.0%} of the operations are in no operator that says its nodes"
+    if any(cell["timed_ms"] and cell["total_ms"] > _OWN * cell["timed_ms"] for _, cell in _cells(document)):
+        yield "Operators take longer than a timed inference: the profiler's own time is most of small operators'."
     roofline = document.get("roofline") or {}
     if basis := roofline.get("basis"):
         yield f"Of roofline: the least time that {basis} allow for the counted operations and bytes, by the time taken."

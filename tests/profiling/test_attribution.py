@@ -103,7 +103,7 @@ def test_the_parts_sum_to_the_whole_and_nothing_is_dropped(tmp_path):
         OperatorTime("all", "Myelin", 4.0, ("node_q1", "node_k1", "node_scores1", "node_map1", "node_MatMul_1")),
         OperatorTime("spread", "Subgraph", 0.5, ("node_sum0", "node_sum1")),
     ]
-    found = cell(attribute(operators, nodes))
+    found = cell(attribute(operators, nodes), nodes)
     assert found["total_ms"] == 8.375
     for part in ("layers", "kinds"):
         assert sum(each["ms"] for each in found[part]) == found["total_ms"]

@@ -24,7 +24,15 @@ from edgeattn.runtimes import RUNTIMES
 from edgeattn.runtimes.nodes import read_nodes
 
 every_runtime = pytest.mark.parametrize("name", list(RUNTIMES))
+PEAKS = {"peaks": {"fp32": 0.1}, "bandwidth_gb_per_s": 20}  # else the rates of this machine are measured
 QUICK = ["--quick", "--pairs", "1", "--lengths", "8", "--profile"]
+
+
+SIDES = ("dense", "efficient")
+BENCH = {
+    "contestants": dict.fromkeys(SIDES), "threads": 1, "unit": "tokens",
+    "cells": [{"length": 8, "batch_size": 1, "contestants": {side: {"p50_ms": 1.0} for side in SIDES}}],
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -56,7 +64,7 @@ def test_operators_are_those_of_the_graph(name, root):
     claimed = {node for operator in found.operators for node in operator.nodes}
     assert claimed <= set(nodes.by_name)
     assert {"node_q0", "node_MatMul_1", "node_out1", "node_scores0", "node_mixed1"} <= claimed, "every product"
-    sums = cell(attribute(found.operators, nodes))
+    sums = cell(attribute(found.operators, nodes), nodes)
     assert sum(each["ms"] for each in sums["layers"]) == pytest.approx(sums["total_ms"])
     assert sums["total_ms"] == pytest.approx(sum(operator.ms for operator in found.operators))
     assert {"matmul", "attention", "norm"} <= {each["kind"] for each in sums["kinds"]}
@@ -79,7 +87,8 @@ def test_inputs_that_fit_a_bucket_profile_its_graph(name, root):
 @pytest.mark.parametrize("name", that_run())
 def test_bench_profile_records_where_the_time_goes(tmp_path, hasty, name, capsys):
     support = {"name": name, "opset": [17, 21], "methods": ["fp32"]}
-    bundle = tiny_bundle.make(tmp_path / "tiny", runtime=name, target=tiny_bundle.this_machine(runtimes=[support]))
+    device = tiny_bundle.this_machine(runtimes=[support], **PEAKS)
+    bundle = tiny_bundle.make(tmp_path / "tiny", runtime=name, target=device)
     out = tmp_path / "out"
     elsewhere = name != "onnxruntime"  # one of the runtimes shows that results may go into another folder
     assert run(["bench", str(bundle.path), *QUICK, *(["--out", str(out), "--json"] if elsewhere else [])]) == 0
@@ -103,14 +112,16 @@ def test_bench_profile_records_where_the_time_goes(tmp_path, hasty, name, capsys
         assert found["length"] == 8
         assert found["timed_ms"] == bench["cells"][0]["contestants"][side]["p50_ms"]
         assert sum(each["ms"] for each in found["kinds"]) == pytest.approx(found["total_ms"])
+        assert found["roofline_ms"] > 0
+        assert 0 < found["counted"] <= 1
+    assert document["roofline"]["unavailable"] is None
+    assert document["roofline"]["basis"] == "test-device's dense peaks of 0.1 in fp32 Tops/s and its memory's 20 GB/s"
 
 
 def test_a_runtime_that_cannot_say_is_reported_and_not_left_out(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(profiling, "profile", lambda *_: None)
     bundle = tiny_bundle.make(tmp_path / "tiny")
-    cells = [{"length": 8, "batch_size": 1, "contestants": {side: {"p50_ms": 1.0} for side in ("dense", "efficient")}}]
-    bench = {"contestants": {"dense": {}, "efficient": {}}, "threads": 1, "unit": "tokens", "cells": cells}
-    show_profile(profiling.profiled([bundle], bench))
+    show_profile(profiling.profiled([bundle], BENCH))
     said = "no profile: its runtime does not say what its operators take"
     assert f"dense: {said}\nefficient: {said}\n" in capsys.readouterr().out
 
