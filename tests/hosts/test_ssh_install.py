@@ -74,7 +74,7 @@ def test_hosts_are_listed_and_kept_in_one_file(device, tmp_path, capsys):
 
 def test_another_edgeattn_on_the_device_is_replaced(device, tiny, capsys):
     """As after an upgrade here: the device has an older build."""
-    (module,) = device.there.glob("venv/lib/python3.*/site-packages/edgeattn/hosts/ssh/device.py")
+    (module,) = device.there.glob("venv/lib/python3.*/site-packages/edgeattn/hosts/ssh/device/__main__.py")
     module.write_text("raise SystemExit('an old edgeattn')")
     record = json.loads((device.there / "install.json").read_text())
     (device.there / "install.json").write_text(json.dumps({**record, "wheel": "sha256:" + "0" * 64}))

@@ -14,7 +14,7 @@ from typing import Any
 
 from edgeattn.bundle import Bundle, publish
 from edgeattn.errors import BundleError
-from edgeattn.hosts.ssh.device import BUNDLE
+from edgeattn.hosts.ssh.device.folders import BUNDLE
 from edgeattn.hosts.ssh.patience import Patience
 from edgeattn.hosts.ssh.remote import Listed, Remote
 from edgeattn.hosts.ssh.transfer import Files, check_returned, fetch
