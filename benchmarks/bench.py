@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.record import Row, run_parts
-from edgeattn.bench.bundles import bench_feeds, engine_of
-from edgeattn.bench.inputs import save_feeds
+from edgeattn.bench.engines import engine_of
+from edgeattn.bench.inputs import bench_feeds, save_feeds
 from edgeattn.bench.leg import Answers, Leg
 from edgeattn.bench.protocol import Protocol
 from edgeattn.bench.statistics import ratio

@@ -154,6 +154,8 @@ class Bench(_OnBundle):
     or the usable cores.
     quick: warm up and time each process for seconds, not up to minutes.
     profile: then also time each operator, in processes of their own; the document has it as "profile".
+    scenario: see `edgeattn.bench.scenarios`, with rate: requests per second, and batch_size: samples of an inference;
+    its own when None.
     """
 
     lengths: tuple[int, ...] | None = None
@@ -161,6 +163,9 @@ class Bench(_OnBundle):
     threads: int | None = None
     quick: bool = False
     profile: bool = False
+    scenario: str = "single"
+    rate: float | None = None
+    batch_size: int | None = None
 
     name: ClassVar[str] = "bench"
     only_reports: ClassVar[bool] = True
@@ -172,6 +177,9 @@ class Bench(_OnBundle):
             *_given("--threads", self.threads),
             *(("--quick",) if self.quick else ()),
             *(("--profile",) if self.profile else ()),
+            *_given("--scenario", None if self.scenario == "single" else self.scenario),
+            *_given("--rate", self.rate),
+            *_given("--batch-size", self.batch_size),
         )
 
     def run(self, folder: Path, progress: Progress) -> dict[str, Any]:
@@ -186,7 +194,7 @@ class Bench(_OnBundle):
                 fix="give another folder with --out, or copy the bundle to a writable one",
             )
         document = self.over([bundle], progress)
-        for name, each in parted(document).items():
+        for name, each in parted(document, self.scenario).items():
             bundle.record(name, each)
         refresh(bundle)
         return document
@@ -198,12 +206,14 @@ class Bench(_OnBundle):
         """
         from edgeattn.bench.bundles import bench
         from edgeattn.bench.protocol import Protocol
+        from edgeattn.bench.scenarios import scenario_of
         from edgeattn.history.keep import keep
 
+        scenario = scenario_of(self.scenario, rate_per_s=self.rate, batch_size=self.batch_size)
         protocol = Protocol.quick() if self.quick else Protocol()
         spec, count = bundles[0].manifest.bench, max(2, len(bundles))
         lengths, pairs = self.lengths or spec.lengths or (None,), self.pairs or spec.pairs
-        least, most = protocol.seconds(len(lengths), pairs, count)
+        least, most = scenario.protocol(protocol).seconds(len(lengths), pairs, count)
         what = "dense and efficient" if len(bundles) == 1 else f"{count} bundles"
         progress.stage(self.name, f"{what} in turn, takes {duration(least)} to {duration(most)}")
         document = bench(
@@ -211,6 +221,7 @@ class Bench(_OnBundle):
             lengths=self.lengths,
             pairs=self.pairs,
             threads=self.threads,
+            scenario=scenario,
             protocol=protocol,
             progress=progress,
         )

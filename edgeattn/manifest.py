@@ -43,7 +43,10 @@ SIDES: tuple[Side, ...] = ("efficient", "dense")
 GRAPHS: dict[Side, str] = {"efficient": "model.onnx", "dense": "dense.onnx"}
 CANDIDATES = "candidates"
 INSTALL = "install.md"
-REPORTS = (INSTALL, "build.json", "verify.json", "bench.json", "profile.json", "report.html")
+REPORTS = (
+    INSTALL, "build.json", "verify.json", "bench.json", "bench-offline.json", "bench-server.json", "bench-decode.json",
+    "profile.json", "report.html",
+)  # fmt: skip
 
 Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 

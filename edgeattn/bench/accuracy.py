@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from edgeattn.bench.bundles import engine_of
+from edgeattn.bench.engines import engine_of
 from edgeattn.bench.golden import drifts
 from edgeattn.bench.inputs import Array, Arrays, one_by_one, save_feeds
 from edgeattn.bench.leg import Leg

@@ -2,49 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from edgeattn.bench import session
-from edgeattn.bench.contestant import Case, Contestant
-from edgeattn.bench.disk import disk_bytes
-from edgeattn.bench.inputs import bench_feeds, one_by_one
-from edgeattn.bench.leg import Engine
 from edgeattn.bench.protocol import Protocol
+from edgeattn.bench.scenarios import Scenario, scenario_of
 from edgeattn.bundle import Bundle
 from edgeattn.devices.probe import usable_threads
-from edgeattn.errors import BundleError, InputError
+from edgeattn.errors import InputError
 from edgeattn.meters import choose_with_reasons
 from edgeattn.progress import Progress
 from edgeattn.recognition import target_here
-
-_GOLDEN_OF: Mapping[str, Literal["student", "teacher"]] = {"dense": "teacher", "efficient": "student"}
-
-
-def engine_of(bundle: Bundle, side: str, threads: int | None = None) -> Engine:
-    """The engine "dense" or "efficient" of a bundle."""
-    bundle.require_built()
-    reference = bundle.manifest.engines.get(side)
-    if reference is None:
-        raise BundleError(f"the bundle has no {side} engine", where=str(bundle.path), fix="compile it again")
-    return Engine(bundle.path, bundle.path / reference.path, reference.runtime, threads)
-
-
-def contestant(bundle: Bundle, side: str, threads: int | None = None) -> Contestant:
-    """The engine "dense" or "efficient" of a bundle, checked against its golden samples."""
-    engine, manifest = engine_of(bundle, side, threads), bundle.manifest
-    reference, samples = manifest.engines[side], bundle.arrays("samples")
-    return Contestant(
-        engine=engine,
-        bundle=manifest.digest,
-        method=reference.method,
-        disk_bytes=disk_bytes(manifest.files, reference.graph, reference.path),
-        golden=list(one_by_one(manifest, samples)),
-        samples=samples,
-        against=_GOLDEN_OF[side],
-        least_cosine=reference.least_cosine,
-    )
 
 
 def bench(
@@ -53,6 +23,7 @@ def bench(
     lengths: Sequence[int] | None = None,
     pairs: int | None = None,
     threads: int | None = None,
+    scenario: Scenario | None = None,
     protocol: Protocol | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
@@ -60,7 +31,7 @@ def bench(
 
     The reference is dense, or the first bundle's engine. Inputs are the first bundle's held-out samples.
     lengths: along the length axis; pairs: of fresh processes; the first bundle's own when None.
-    threads: the usable cores when None. protocol: the full one when None.
+    threads: the usable cores when None. scenario: single requests when None. protocol: the full one when None.
     Raises BundleError for a bundle that is not built; DeviceError when this machine is not a bundle's target;
     InputError for bundles whose inputs differ, and for lengths of a model whose inputs have one size; what
     `session.run` raises.
@@ -73,22 +44,17 @@ def bench(
         raise InputError("the inputs of the model have one size", where="--lengths", fix="leave --lengths out")
     require_same_inputs(bundles)
     profiles = [target_here(bundle) for bundle in bundles]
-    threads = threads or usable_threads()
+    threads, scenario, protocol = threads or usable_threads(), scenario or scenario_of(), protocol or Protocol()
     if len(bundles) == 1:
-        contestants = {side: contestant(first, side, threads) for side in ("dense", "efficient")}
+        contestants = {side: scenario.contestant(first, side, threads) for side in ("dense", "efficient")}
     else:
         contestants = {
-            name: contestant(bundle, "efficient", threads)
+            name: scenario.contestant(bundle, "efficient", threads)
             for name, bundle in zip(names([bundle.path for bundle in bundles]), bundles, strict=True)
         }
-    protocol = protocol or Protocol()
-    evaluation, batch_size = first.arrays("eval"), manifest.bench.batch_size
+    evaluation = first.arrays("eval")
     cases = [
-        Case(
-            length,
-            batch_size,
-            bench_feeds(manifest, evaluation, length=length, batch_size=batch_size, count=protocol.feeds),
-        )
+        scenario.case(manifest, evaluation, length, protocol.feeds)
         for length in dict.fromkeys(lengths or manifest.bench.lengths or (None,))
     ]
     chosen = choose_with_reasons(profiles[0])
@@ -98,6 +64,7 @@ def bench(
         reference=next(iter(contestants)),
         pairs=pairs or manifest.bench.pairs,
         unit=manifest.length_unit,
+        scenario=scenario,
         meter=chosen.meter,
         protocol=protocol,
         progress=progress,

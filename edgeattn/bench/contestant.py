@@ -29,6 +29,10 @@ class Contestant:
     against: Literal["student", "teacher"]
     least_cosine: float
 
+    def feeds(self, case: Case) -> Sequence[Arrays]:
+        """The inputs that it is timed with in a case."""
+        return case.feeds
+
     def facts(self) -> dict[str, Any]:
         """As JSON, for the document."""
         return {
@@ -41,7 +45,7 @@ class Contestant:
 
     def check(self, name: str, leg: Leg, cases: Sequence[Case]) -> None:
         """Raise VerificationError unless the engine in `leg` is right on the golden samples and fresh in each case."""
-        asked = [*self.golden, *(feed for case in cases for feed in repeats(case.feeds))]
+        asked = [*self.golden, *(feed for case in cases for feed in repeats(self.feeds(case)))]
         answers = leg.answer(asked)
         end = len(self.golden)
         require_golden(
@@ -51,7 +55,7 @@ class Contestant:
             engine=f"{name} engine",
         )
         for case in cases:
-            feeds = repeats(case.feeds)
+            feeds = repeats(self.feeds(case))
             require_fresh(feeds, answers[end : end + len(feeds)], f"{name} engine{case.at}")
             end += len(feeds)
 

@@ -6,6 +6,7 @@ then answers one request after another and sleeps in between, so that another le
 
 from __future__ import annotations
 
+import importlib
 import logging
 import statistics
 import time
@@ -101,6 +102,14 @@ class Leg:
         found = self._ask("measure", seconds=seconds, at_least=at_least, limit_s=limit_s, at_most=at_most, case=case)
         return list(found["ns"])
 
+    def drive(self, target: str, *, case: int = 0, **parameters: Any) -> dict[str, Any]:
+        """The answer of function(session, feeds, **parameters) in the process: a scenario's own way to run an engine.
+
+        target: "edgeattn.module:function". feeds: the inputs of a case, in endless rotation. parameters and the answer
+        are JSON.
+        """
+        return self._ask("drive", target=target, case=case, parameters=parameters)
+
     def without_transfers(self, *, count: int = WITHOUT_TRANSFERS, case: int = 0) -> list[int]:
         """Nanoseconds of `count` inferences on a device with memory of its own; empty where there is none."""
         return list(self._ask("without_transfers", count=count, case=case)["ns"])
@@ -166,6 +175,7 @@ class Answers:
             "load": self.load,
             "warm_up": self.warm_up,
             "measure": self.measure,
+            "drive": self.drive,
             "without_transfers": self.without_transfers,
             "peak": lambda: {"bytes": peak_bytes()},
             "answer": self.answer,
@@ -203,6 +213,11 @@ class Answers:
                 fix="time it with a larger batch size",
             )
         return {"ns": series}
+
+    def drive(self, target: str, case: int, parameters: dict[str, Any]) -> dict[str, Any]:
+        module, _, name = target.partition(":")
+        function = getattr(importlib.import_module(module), name)
+        return function(self._loaded(), self._cases[case], **parameters)  # type: ignore[no-any-return]
 
     def without_transfers(self, count: int, case: int) -> dict[str, Any]:
         session = self._loaded()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -20,6 +21,8 @@ class InCase:
 
     series: list[list[int]] = field(default_factory=list)
     steady: list[bool] = field(default_factory=list)
+    warm_ns: list[float] = field(default_factory=list)  # of an inference, the median at the end of the warm-up
+    blocks: list[list[Mapping[str, Any]]] = field(default_factory=list)  # the scenario's facts of each block
     without_transfers_ns: list[int] = field(default_factory=list)  # single inferences
     peak_bytes: list[int] = field(default_factory=list)
     joules: float = 0.0  # gross, over all energy windows
@@ -34,6 +37,8 @@ class InCase:
             self,
             series=[*self.series],
             steady=[*self.steady],
+            warm_ns=[*self.warm_ns],
+            blocks=[*self.blocks],
             without_transfers_ns=[*self.without_transfers_ns],
             peak_bytes=[*self.peak_bytes],
         )
@@ -42,15 +47,23 @@ class InCase:
         """The median of each pair, in ns."""
         return [float(np.median(series)) for series in self.series]
 
+    def percentiles_ms(self, percent: int) -> list[float] | None:
+        """A percentile of each pair, in ms; None where a pair has fewer samples than its floor.
+
+        A median over the other pairs would favour fast processes, which have more samples.
+        """
+        found = [percentile(series, percent) for series in self.series]
+        known = [value / 1e6 for value in found if value is not None]
+        return known if len(known) == len(found) else None
+
     def facts(self, idle_watts: float | None = None) -> dict[str, Any]:
         """As JSON, for a cell of the document. idle_watts: of the machine with no engine running."""
         p50s = self.p50s_ns()
-        p90s = [percentile(series, 90) for series in self.series]
-        known = [value for value in p90s if value is not None]
+        p90s, p99s = self.percentiles_ms(90), self.percentiles_ms(99)
         return {
             "p50_ms": statistics.median(p50s) / 1e6,
-            # A process with too few samples has no p90; a median over the others would favour the fast ones.
-            "p90_ms": statistics.median(known) / 1e6 if len(known) == len(p90s) else None,
+            "p90_ms": None if p90s is None else statistics.median(p90s),
+            "p99_ms": None if p99s is None else statistics.median(p99s),
             "p50_without_transfers_ms": statistics.median(self.without_transfers_ns) / 1e6
             if self.without_transfers_ns
             else None,

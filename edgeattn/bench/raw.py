@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-ENCODING = "base64(zlib(int64, little-endian)), nanoseconds of each timed inference in order"
+ENCODING = "base64(zlib(int64, little-endian))"
 
 
 def pack(series: Sequence[int]) -> str:

@@ -21,11 +21,12 @@ from typing import Any
 from edgeattn.bench.conditions import Watch
 from edgeattn.bench.contestant import Case, Contestant
 from edgeattn.bench.inputs import save_feeds
-from edgeattn.bench.leg import PAUSE_S, Leg, Turns
+from edgeattn.bench.leg import MOST, PAUSE_S, Leg, Turns
 from edgeattn.bench.measured import InCase, Seen
 from edgeattn.bench.protocol import Protocol
 from edgeattn.bench.raw import ENCODING, pack
-from edgeattn.bench.statistics import ratio
+from edgeattn.bench.scenarios import Block, Budget, Scenario, scenario_of
+from edgeattn.bench.speedup import speedup
 from edgeattn.devices.probe import machine_facts
 from edgeattn.meters import Meter, full_window_s, slowness
 from edgeattn.plaintext import plain
@@ -43,6 +44,7 @@ def run(
     reference: str,
     pairs: int,
     unit: str | None = None,
+    scenario: Scenario | None = None,
     meter: Meter | None = None,
     protocol: Protocol | None = None,
     progress: Progress | None = None,
@@ -50,26 +52,29 @@ def run(
     """Time contestants on this machine, in all cases. Returns the bench document; nothing is recorded.
 
     reference: the contestant that ratios are against. pairs: rounds; in each, every contestant has a fresh process.
-    unit: of the cases' lengths, such as "tokens". protocol: the full one when None.
+    unit: of the cases' lengths, such as "tokens". scenario: single requests when None. protocol: the full one when
+    None.
 
-    {schema, created_utc, machine, reference, unit, threads, pairs, protocol, checked,
+    {schema, created_utc, scenario, figure, compares, machine, reference, unit, threads, pairs, protocol, checked,
      meter: {name, scope, period_s, full_window_s, idle_watts} or None,
      conditions: {start, end, discarded: [{pair, reason}], invalid},
      contestants: {name: {bundle, method, runtime, disk_bytes, cold_start_ms, ...}},
      cells: [{length, batch_size,
-              contestants: {name: {p50_ms, p90_ms, p50_without_transfers_ms, energy_mj, peak_memory_mb, ...}},
+              contestants: {name: {p50_ms, p90_ms, p99_ms, p50_without_transfers_ms, energy_mj, peak_memory_mb, ...}},
               speedups: {name: {ratio, low, high, confidence, pairs}}}],
      raw}
 
-    A speedup is the reference's latency divided by the contestant's. A pair that the machine disturbed is taken again;
-    "invalid" says why the figures mean nothing, where that happened too often. "raw" holds the nanosecond series: see
-    `edgeattn.bench.raw`. Raises VerificationError when a timed engine's outputs differ from the golden ones.
+    A speedup is the reference's figure divided by the contestant's, both of "figure", which "compares" says in words.
+    A pair that the machine disturbed is taken again; "invalid" says why the figures mean nothing, where that happened
+    too often. "raw" holds the nanosecond series: see `edgeattn.bench.raw`. Raises VerificationError when a timed
+    engine's outputs differ from the golden ones.
     """
-    protocol = protocol or Protocol()
+    scenario = scenario or scenario_of()
+    protocol = scenario.protocol(protocol or Protocol())
     machine = machine_facts()  # before this session loads it
     # Ascending, so that the memory of a case is not that of a longer one before it.
     cases = sorted(cases, key=lambda case: case.length or 0)
-    with opened(contestants, cases, protocol, meter) as session:
+    with opened(contestants, cases, protocol, meter, scenario=scenario) as session:
         kept, invalid = 0, None
         while kept < pairs and invalid is None:
             if session.pair() is not None:
@@ -91,9 +96,13 @@ def run(
         for name, seen in session.seen.items()
         for pair, ns in enumerate(seen.cases[place].series)
     }
+    figure = session.figure()
     return {
         "schema": SCHEMA_VERSION,
         "created_utc": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "scenario": scenario.name,
+        "figure": figure,
+        "compares": scenario.figures[figure],
         "machine": machine,
         "reference": reference,
         "unit": unit,
@@ -111,8 +120,8 @@ def run(
         "protocol": protocol.facts(),
         "checked": "outputs of the timed processes: golden samples, repeated inputs",
         "meter": _meter_facts(meter, session.idle_watts),
-        "cells": [session.cell(place, reference) for place in range(len(cases))],
-        "raw": {"encoding": ENCODING, "series": series},
+        "cells": [session.cell(place, reference, figure) for place in range(len(cases))],
+        "raw": {"encoding": f"{ENCODING}, {scenario.series} in order", "series": series},
     }
 
 
@@ -136,17 +145,26 @@ def opened(
     protocol: Protocol,
     meter: Meter | None,
     watch: Watch | None = None,
+    scenario: Scenario | None = None,
 ) -> Iterator[Session]:
     """A session that times one pair after the other, as many as its caller asks for. cases: the shortest first.
 
-    watch: that of an earlier session, to go on with; a new one when None.
+    watch: that of an earlier session, to go on with; a new one when None. scenario: single requests when None;
+    `protocol` is its own.
     """
     watch = watch or Watch()  # reads the conditions before the session loads the machine
     with scratch("bench") as folder:
-        feeds = [folder / f"feeds{i}.npz" for i in range(len(cases))]
-        for path, case in zip(feeds, cases, strict=True):
-            save_feeds(path, case.feeds)
-        yield Session(contestants, cases, feeds, protocol, meter, watch)
+        feeds: dict[str, list[Path]] = {}
+        saved: dict[int, Path] = {}  # by identity: most contestants share their inputs
+        for name, contestant in contestants.items():
+            feeds[name] = []
+            for case in cases:
+                given = contestant.feeds(case)
+                if id(given) not in saved:
+                    saved[id(given)] = folder / f"feeds{len(saved)}.npz"
+                    save_feeds(saved[id(given)], given)
+                feeds[name].append(saved[id(given)])
+        yield Session(contestants, cases, feeds, protocol, meter, watch, scenario or scenario_of())
 
 
 class Session:
@@ -159,10 +177,11 @@ class Session:
         self,
         contestants: Mapping[str, Contestant],
         cases: Sequence[Case],
-        feeds: Sequence[Path],
+        feeds: Mapping[str, Sequence[Path]],
         protocol: Protocol,
         meter: Meter | None,
         watch: Watch,
+        scenario: Scenario,
     ) -> None:
         self.contestants = contestants
         self.cases = cases
@@ -170,6 +189,7 @@ class Session:
         self.protocol = protocol
         self.meter = meter
         self.watch = watch
+        self.scenario = scenario
         self.seen = {name: Seen([InCase() for _ in cases]) for name in contestants}
         self.rejected = self.seen
         self.shuffle = random.Random(protocol.seed)
@@ -205,10 +225,14 @@ class Session:
                 for name in self._order():
                     self.watch.leg_starts(place)
                     self._warm_up(self.seen[name].cases[place], turns.give(legs[name]), place, before[name])
-            for _ in range(protocol.blocks):
+            if first:
+                for place in places:
+                    self.scenario.prepare(place, legs, turns, protocol)
+            for block in range(protocol.blocks):
                 for place in self.shuffle.sample(places, len(places)):
                     for name in self._order():
-                        self._block(self.seen[name].cases[place], turns.give(legs[name]), place)
+                        seed = f"{protocol.seed}.{self._kept}.{place}.{block}"
+                        self._block(self.seen[name].cases[place], turns.give(legs[name]), place, seed)
                         self.watch.leg_ran()
             if not first:
                 return
@@ -217,25 +241,29 @@ class Session:
             if self.meter is not None and protocol.energy_s:
                 self._read_energy(self.meter, legs, turns)
 
-    def cell(self, place: int, reference: str) -> dict[str, Any]:
-        """What was measured in one case."""
+    def figure(self) -> str:
+        """The first of the scenario's figures that every contestant has in every case."""
+        cells = [(seen.cases[place], case) for seen in self.seen.values() for place, case in enumerate(self.cases)]
+        figures = list(self.scenario.figures)
+        whole = (each for each in figures if all(self.scenario.by_pair(each, *cell) is not None for cell in cells))
+        return next(whole, figures[-1])
+
+    def cell(self, place: int, reference: str, figure: str) -> dict[str, Any]:
+        """What was measured in one case. figure: that the speedups are of."""
+        case, scenario = self.cases[place], self.scenario
         found = {name: seen.cases[place] for name, seen in self.seen.items()}
-        speedups = {}
-        for name in found:
-            if name != reference:
-                estimate = ratio(found[reference].p50s_ns(), found[name].p50s_ns())
-                speedups[name] = {
-                    "ratio": estimate.value,
-                    "low": estimate.low,
-                    "high": estimate.high,
-                    "confidence": estimate.confidence,
-                    "pairs": len(found[name].series),
-                }
         return {
-            "length": self.cases[place].length,
-            "batch_size": self.cases[place].batch_size,
-            "contestants": {name: each.facts(self.idle_watts) for name, each in found.items()},
-            "speedups": speedups,
+            "length": case.length,
+            "batch_size": case.batch_size,
+            **scenario.cell_facts(place),
+            "contestants": {
+                name: {**each.facts(self.idle_watts), **scenario.facts(each, case)} for name, each in found.items()
+            },
+            "speedups": {
+                name: speedup(scenario, figure, case, found[reference], each)
+                for name, each in found.items()
+                if name != reference
+            },
         }
 
     def _order(self) -> list[str]:
@@ -245,7 +273,7 @@ class Session:
         """A fresh process for each contestant. They start at the same time: nothing is timed yet."""
         with ThreadPoolExecutor(len(self.contestants)) as pool:
             started = {
-                name: pool.submit(Leg, f"{name} engine", contestant.engine, *self.feeds, quiet=quiet)
+                name: pool.submit(Leg, f"{name} engine", contestant.engine, *self.feeds[name], quiet=quiet)
                 for name, contestant in self.contestants.items()
             }
         legs = {name: stack.enter_context(done.result()) for name, done in started.items() if not done.exception()}
@@ -263,25 +291,30 @@ class Session:
             case=place,
         )
         seen.steady.append(warm["steady"])
+        seen.warm_ns.append(warm["window_medians_ns"][-1])
         seen.series.append([])
+        seen.blocks.append([])
         # Until here, the process only loaded the engine and ran it, on inputs of this size or shorter.
         peak = leg.peak_bytes()
         if peak is not None and before is not None:
             seen.peak_bytes.append(max(0, peak - before))
         seen.without_transfers_ns += leg.without_transfers(case=place)
 
-    def _block(self, seen: InCase, leg: Leg, place: int) -> None:
+    def _block(self, seen: InCase, leg: Leg, place: int, seed: str) -> None:
         protocol = self.protocol
-        options: dict[str, Any] = {
-            "seconds": protocol.block_s,
-            "at_least": ceil(protocol.samples / protocol.blocks),
-            "limit_s": protocol.measure_max_s / protocol.blocks,
-            "case": place,
-        }
+        budget = Budget(
+            seconds=protocol.block_s,
+            at_least=ceil(self.scenario.samples(place, seen.warm_ns[-1], protocol) / protocol.blocks),
+            limit_s=protocol.measure_max_s / protocol.blocks,
+            at_most=MOST,
+            seed=seed,
+        )
         if protocol.energy_s:
-            seen.series[-1] += leg.measure(**options)
+            block = self.scenario.block(leg, place, budget)
         else:
-            seen.series[-1] += self._metered(seen, leg, **options)
+            block = self._metered(seen, leg, place, budget)
+        seen.series[-1] += block.ns
+        seen.blocks[-1].append(block.facts)
 
     def _read_energy(self, meter: Meter, legs: Mapping[str, Leg], turns: Turns) -> None:
         """Energy in windows of their own, which are long enough for the sensor, after the idle baseline."""
@@ -291,7 +324,8 @@ class Session:
         for name in self._order():
             leg = turns.give(legs[name])
             for place in range(len(self.cases)):
-                self._metered(self.seen[name].cases[place], leg, seconds=seconds, at_most=10**7, case=place)
+                budget = Budget(seconds=seconds, at_least=1, limit_s=seconds, at_most=10**7, seed="energy")
+                self._metered(self.seen[name].cases[place], leg, place, budget)
 
     def _idle(self, meter: Meter, seconds: float) -> None:
         """The power of the machine while all legs are loaded and sleep: what their work is measured against."""
@@ -303,18 +337,18 @@ class Session:
         else:
             self.idle_watts = window.energy.watts
 
-    def _metered(self, seen: InCase, leg: Leg, **options: Any) -> list[int]:
-        """`leg.measure`, with its gross joules added to what was seen: the leg does nothing else meanwhile."""
+    def _metered(self, seen: InCase, leg: Leg, place: int, budget: Budget) -> Block:
+        """A block, with its gross joules added to what was seen: the leg does nothing else meanwhile."""
         if self.meter is None or seen.no_energy:
-            return leg.measure(**options)
+            return self.scenario.block(leg, place, budget)
         with self.meter.window([leg.pid]) as window:
-            timed = leg.measure(**options)
+            block = self.scenario.block(leg, place, budget)
         if window.energy is None:
             seen.no_energy = window.reason or "the meter gave no reason"
             LOG.warning("no energy: %s", plain(seen.no_energy))
-            return timed
+            return block
         seen.joules += window.energy.joules
         seen.energy_s += window.energy.seconds
-        seen.inferences += len(timed) + 1  # with the untimed one before
+        seen.inferences += len(block.ns) + 1  # with the untimed one before
         seen.energy = {"scope": window.energy.scope, "source": window.energy.source}
-        return timed
+        return block

@@ -41,6 +41,16 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder for bench.json and report.html, in place of the bundle.",
 )
+@click.option(
+    "--scenario",
+    default="single",
+    metavar="NAME",
+    show_default=True,
+    help="What is asked of an engine: single requests, offline (batches back to back), or server (requests that "
+    "arrive at random).",
+)
+@click.option("--rate", type=float, metavar="N", help="Requests per second of the scenario server.")
+@click.option("--batch-size", type=click.IntRange(1, 2**22), help="Samples per inference of the scenario offline.")
 @host_options
 @common_options
 def command(
@@ -51,6 +61,9 @@ def command(
     quick: bool,
     profile: bool,
     out: Path | None,
+    scenario: str,
+    rate: float | None,
+    batch_size: int | None,
     hosts: tuple[str, ...],
     wait: bool,
     as_json: bool,
@@ -60,9 +73,12 @@ def command(
     With several bundles, time their efficient engines in turn; the first is the reference. Their results are printed,
     and written only with --out.
 
+    Each scenario has a document of its own: bench.json is that of single requests, the others are bench-NAME.json.
+
     Exits with 4 where the machine was in no state to be measured: throttling, or another power mode in the midst.
     """
     from edgeattn.bench.conditions import invalid_because
+    from edgeattn.bench.scenarios import DEFAULT, document_name, scenario_of
     from edgeattn.errors import DeviceError, InputError
     from edgeattn.hosts import open_host
     from edgeattn.jobs import Bench
@@ -70,7 +86,10 @@ def command(
     from edgeattn.report.profile import show_profile
     from edgeattn.report.table import lines, show_bench
 
-    job = Bench(lengths, pairs, threads, quick, profile)
+    options = scenario_of(scenario, rate_per_s=rate, batch_size=batch_size)  # raises before anything is opened or sent
+    if profile and options.name != DEFAULT:
+        raise InputError("--profile is of single requests", where=f"--scenario {scenario}", fix="leave one of them out")
+    job = Bench(lengths, pairs, threads, quick, profile, scenario, rate, batch_size)
     if hosts and len(bundle) > 1:
         raise InputError("--host takes one bundle", where="--host", fix="bench each bundle by itself")
     if len(hosts) > 1:
@@ -90,7 +109,8 @@ def command(
         if "profile" in document:
             show_profile(document["profile"])
         if report is not None:
-            lines([f"report: {report / 'report.html'}"])
+            written = "report.html" if out is None or job.scenario == DEFAULT else document_name(job.scenario)
+            lines([f"report: {report / written}"])
 
     emit(document, as_json, human)
     if invalid_because(document) is not None:
@@ -102,10 +122,11 @@ def _elsewhere(job: Bench, paths: Sequence[Path], out: Path | None, host: Host |
 
     host: where the one bundle is timed; None for this machine.
     """
+    from edgeattn.bench.scenarios import DEFAULT
     from edgeattn.bundle import Bundle
     from edgeattn.errors import InputError
     from edgeattn.manifest import MANIFEST
-    from edgeattn.profiling.run import PROFILE, parted
+    from edgeattn.profiling.run import parted
     from edgeattn.progress import Progress
     from edgeattn.report.html import save
     from edgeattn.store import disk_errors, write_json
@@ -121,8 +142,10 @@ def _elsewhere(job: Bench, paths: Sequence[Path], out: Path | None, host: Host |
     else:
         document = job.over(bundles, Progress())
     if out is not None:
-        reports = parted(document)
-        save(reports.pop("bench.json"), bundles, out)
-        if PROFILE in reports:
-            write_json(out / PROFILE, reports[PROFILE])
+        reports = parted(document, job.scenario)
+        if job.scenario == DEFAULT:
+            save(reports.pop("bench.json"), bundles, out)
+        with disk_errors(out, "choose another --out"):
+            for name, each in reports.items():
+                write_json(out / name, each)
     return document

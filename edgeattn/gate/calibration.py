@@ -22,9 +22,9 @@ import numpy as np
 from pydantic import Field, ValidationError
 
 from edgeattn import __version__
-from edgeattn.bench.bundles import contestant
 from edgeattn.bench.conditions import MOST_DISCARDED, Watch
 from edgeattn.bench.contestant import Case
+from edgeattn.bench.engines import contestant
 from edgeattn.bench.inputs import bench_feeds
 from edgeattn.bench.protocol import Protocol
 from edgeattn.bench.session import opened

@@ -10,9 +10,10 @@ from datetime import datetime, timezone
 from typing import Any
 
 from edgeattn import __version__
-from edgeattn.bench.bundles import contestant, require_same_inputs
+from edgeattn.bench.bundles import require_same_inputs
 from edgeattn.bench.conditions import Watch
 from edgeattn.bench.contestant import Case, Contestant
+from edgeattn.bench.engines import contestant
 from edgeattn.bench.protocol import Protocol
 from edgeattn.bench.session import opened
 from edgeattn.bundle import Bundle

@@ -6,10 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
-from edgeattn.bench.bundles import engine_of
 from edgeattn.bench.contestant import Case
+from edgeattn.bench.engines import engine_of
 from edgeattn.bench.inputs import bench_feeds
 from edgeattn.bench.leg import Engine
+from edgeattn.bench.scenarios import document_name
 from edgeattn.bundle import Bundle
 from edgeattn.devices.probe import machine_facts
 from edgeattn.jsonfile import strict_json
@@ -56,9 +57,9 @@ def profiled(bundles: Sequence[Bundle], bench: Mapping[str, Any], progress: Prog
     return with_roofline(document, bundles)
 
 
-def parted(document: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """The documents of a bench job by the names of their reports."""
-    found = {"bench.json": {key: value for key, value in document.items() if key != "profile"}}
+def parted(document: Mapping[str, Any], scenario: str) -> dict[str, dict[str, Any]]:
+    """The documents of a bench job by the names of their reports. scenario: of the job."""
+    found = {document_name(scenario): {key: value for key, value in document.items() if key != "profile"}}
     if "profile" in document:
         found[PROFILE] = document["profile"]
     return found

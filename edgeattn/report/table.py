@@ -10,12 +10,20 @@ from edgeattn.plaintext import plain
 from edgeattn.report import candidates, text
 
 Document = Mapping[str, Any]
-_ENGINE = ("engine", "method", "p50 ms", "p90 ms", "cold start ms", "memory", "on disk", "energy")
+_ENGINE = ("engine", "method", "p50 ms", "p90 ms", "p99 ms")
+_SHIPPED = ("cold start ms", "memory", "on disk", "energy")
 _METRIC = ("metric", "shipped", "teacher", "floor", "")
+
+
+def bench_head(document: Document) -> tuple[str, ...]:
+    """The columns of `bench_rows`; beside the usual ones, those of its scenario."""
+    own = (head for head, _ in text.scenario(document).columns)
+    return (text.unit(document), *_ENGINE, *own, *_SHIPPED)
 
 
 def bench_rows(document: Document) -> list[tuple[str, ...]]:
     """One row per length and contestant."""
+    own = [key for _, key in text.scenario(document).columns]
     return [
         (
             text.length(cell),
@@ -23,6 +31,8 @@ def bench_rows(document: Document) -> list[tuple[str, ...]]:
             document["contestants"][name]["method"],
             text.latency(engine),
             text.number(engine["p90_ms"]),
+            text.number(engine.get("p99_ms")),
+            *(text.number(engine.get(key)) for key in own),
             text.number(document["contestants"][name]["cold_start_ms"]),
             text.memory(engine),
             text.megabytes(document["contestants"][name]["disk_bytes"]),
@@ -49,7 +59,7 @@ def verify_rows(document: Document) -> list[tuple[str, ...]]:
 
 def show_bench(document: Document, stream: TextIO | None = None) -> None:
     """Print a bench document: its table, the ratios, the length from which each contestant pays, and notes."""
-    show((text.unit(document), *_ENGINE), bench_rows(document), stream)
+    show(bench_head(document), bench_rows(document), stream)
     names = text.others(document)
     paying = [(name, text.pays(document, name)) for name in names]
     paid = [said if len(names) == 1 else f"{name}: {said}" for name, said in paying if said]
@@ -81,8 +91,11 @@ def show_hosts(results: Sequence[tuple[str, Document]], stream: TextIO | None = 
         show(("host", *_METRIC), [(host, *row) for host, each in results for row in verify_rows(each)], stream)
         lines([f"{host}: {'; '.join(each['reasons']) or 'passed'}" for host, each in results], stream)
         return
-    head = ("host", text.unit(results[0][1]), *_ENGINE)
-    show(head, [(host, *row) for host, each in results for row in bench_rows(each)], stream)
+    show(
+        ("host", *bench_head(results[0][1])),
+        [(host, *row) for host, each in results for row in bench_rows(each)],
+        stream,
+    )
     lines(
         [f"{host}: {line}" for host, each in results for line in (*text.verdicts(each), *text.validity(each))], stream
     )

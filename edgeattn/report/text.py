@@ -8,6 +8,8 @@ from typing import Any
 
 from edgeattn.bench.conditions import invalid_because
 from edgeattn.bench.crossing import crossing
+from edgeattn.bench.scenarios import DEFAULT, SCENARIOS, Scenario
+from edgeattn.bench.statistics import FLOORS
 from edgeattn.report.energy import notes as energy_notes
 
 NA = "n/a"
@@ -63,6 +65,18 @@ def at(bench: Facts, cell: Facts) -> str:
     return "" if cell["length"] is None else f"{cell['length']} {bench['unit'] or 'long'}"
 
 
+def scenario(bench: Facts) -> type[Scenario]:
+    """The scenario of a bench document; one without is of single requests."""
+    return SCENARIOS[bench.get("scenario", DEFAULT)]
+
+
+def scenario_notes(bench: Facts) -> list[str]:
+    """What the ratios compare, unless it is the p50; and what the scenario has to say."""
+    kind = scenario(bench)
+    compared = [] if kind.name == DEFAULT else [f"scenario {kind.name}: the ratios compare {bench['compares']}"]
+    return [*compared, *kind.notes(bench)]
+
+
 def others(bench: Facts) -> list[str]:
     """The contestants beside the reference."""
     return [name for name in bench["contestants"] if name != bench["reference"]]
@@ -70,6 +84,8 @@ def others(bench: Facts) -> list[str]:
 
 def verdict(speedup: Facts, reference: str = "dense") -> str:
     """Faster, slower, or neither where the interval includes 1."""
+    if speedup["ratio"] is None:
+        return f"no comparison with {reference}"
     low, high, factor = speedup["low"], speedup["high"], f"{speedup['ratio']:.2f} x"
     between = "no interval from one pair" if low is None else f"{low:.2f} to {high:.2f}"
     if low is not None and low <= 1 <= high:
@@ -94,7 +110,7 @@ def verdicts(bench: Facts) -> list[str]:
 def pays(bench: Facts, name: str) -> str | None:
     """From which length a contestant is faster than the reference; None with fewer than two lengths."""
     speedups = {cell["length"]: cell["speedups"][name] for cell in bench["cells"] if cell["length"] is not None}
-    if len(speedups) < 2:
+    if len(speedups) < 2 or any(speedup["ratio"] is None for speedup in speedups.values()):
         return None
     found, counted = crossing(speedups), bench["unit"] or "long"
     if found.pays_from is None:
@@ -122,9 +138,15 @@ def loses(bench: Facts, name: str) -> str | None:
     slower = [
         at(bench, cell)
         for cell in bench["cells"]
-        if (cell["length"] or 0) < longest and (cell["speedups"][name]["high"] or cell["speedups"][name]["ratio"]) < 1
+        if (cell["length"] or 0) < longest and (_most(cell["speedups"][name]) or 1) < 1
     ]
     return f"Slower than {bench['reference']} at {' and '.join(slower)}." if slower else None
+
+
+def _most(speedup: Facts) -> float | None:
+    """The upper bound of a ratio; the ratio itself where it has no interval."""
+    found: float | None = speedup["ratio"] if speedup["high"] is None else speedup["high"]
+    return found
 
 
 def headline(bench: Facts | None, verify: Facts | None) -> str:
@@ -163,7 +185,7 @@ def footnotes(bench: Facts) -> list[str]:
 
 def timing_notes(bench: Facts) -> list[str]:
     """Notes on how to read the times."""
-    notes = []
+    notes = scenario_notes(bench)
     engines = [engine for cell in bench["cells"] for engine in cell["contestants"].values()]
     speedups = [speedup for cell in bench["cells"] for speedup in cell["speedups"].values()]
     confidences = {speedup["confidence"] for speedup in speedups if speedup["confidence"] is not None}
@@ -173,8 +195,9 @@ def timing_notes(bench: Facts) -> list[str]:
         )
     if not all(engine["steady"] for engine in engines):
         notes.append("* latency never became steady in the warm-up: another load on this machine, or throttling")
-    if any(engine["p90_ms"] is None for engine in engines):
-        notes.append("p90 is n/a with fewer than 64 samples in a process")
+    for key, percent in (("p90_ms", 90), ("p99_ms", 99)):
+        if any(engine.get(key) is None for engine in engines):
+            notes.append(f"p{percent} is n/a with fewer than {FLOORS[percent]} samples in a process")
     if without := [_without_transfers(cell) for cell in bench["cells"] if _on_a_device(cell)]:
         notes.append(f"without transfers to and from the GPU, {'; '.join(without)}; its memory is not in the table")
     return notes

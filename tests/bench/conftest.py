@@ -25,6 +25,7 @@ def hasty(monkeypatch):
         block_s=0.005,
         samples=64,
         measure_max_s=0.2,
+        p99_s=0.0,
         energy_s=0.1,
         feeds=4,
     )

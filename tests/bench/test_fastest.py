@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from edgeattn.bench import compare
-from edgeattn.bench.bundles import engine_of
 from edgeattn.bench.compare import fastest
+from edgeattn.bench.engines import engine_of
 from edgeattn.bench.inputs import bench_feeds
 from edgeattn.bench.leg import Engine
 from edgeattn.errors import BundleError

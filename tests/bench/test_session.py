@@ -10,9 +10,10 @@ import pytest
 import tiny_bundle
 
 from edgeattn.bench import session
-from edgeattn.bench.bundles import bench, contestant, engine_of
+from edgeattn.bench.bundles import bench
 from edgeattn.bench.compare import quick_compare
 from edgeattn.bench.contestant import Case
+from edgeattn.bench.engines import contestant, engine_of
 from edgeattn.bench.inputs import bench_feeds
 from edgeattn.bench.raw import unpack
 from edgeattn.devices import usable_threads

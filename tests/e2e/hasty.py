@@ -19,6 +19,7 @@ QUICK = Protocol(
     block_s=0.02,
     samples=16,
     measure_max_s=0.3,
+    p99_s=0.0,
     energy_s=0.1,
     feeds=4,
 )

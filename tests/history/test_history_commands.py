@@ -29,7 +29,7 @@ def quick_bench(monkeypatch):
     """Options of a bench that takes a second."""
     protocol = Protocol(
         name="quick", window_s=0.005, agree=0.5, warm_min_s=0.01, warm_max_s=0.1, blocks=1, block_s=0.005, samples=64,
-        measure_max_s=0.2, energy_s=0.0, feeds=4,
+        measure_max_s=0.2, p99_s=0.0, energy_s=0.0, feeds=4,
     )  # fmt: skip
     monkeypatch.setattr(Protocol, "quick", classmethod(lambda cls: protocol))
     return ["--quick", "--lengths", "8", "--pairs", "1"]
