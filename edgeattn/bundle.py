@@ -26,6 +26,7 @@ from edgeattn.manifest import (
     BenchSpec,
     Bucket,
     Candidate,
+    DecodeGraph,
     EngineRef,
     FileEntry,
     Interface,
@@ -101,6 +102,8 @@ class Bundle:
             RUNTIMES[engine.runtime].check(path, engine, manifest)
         for candidate in manifest.candidates:
             _check_candidate(path, candidate, manifest)
+        for decode in manifest.decode.values():
+            _check_decode(path, decode, manifest)
         return cls(path, manifest)
 
     @property
@@ -268,6 +271,19 @@ def _check_candidate(path: Path, candidate: Candidate, manifest: Manifest) -> No
             outputs=manifest.outputs,
             sizes={manifest.length_axis: length} if manifest.length_axis and length else {},
         )
+
+
+def _check_decode(path: Path, decode: DecodeGraph, manifest: Manifest) -> None:
+    if decode.graph not in manifest.files:
+        raise BundleError(f"{decode.graph} is not listed", where=str(path / MANIFEST), fix=COPY_AGAIN)
+    after = (TensorSpec(name=each.next, dtype=each.dtype, dims=each.dims) for each in decode.carried)
+    check_graph(
+        path / decode.graph,
+        manifest.files,
+        domains={operator.partition("::")[0] for operator in RUNTIMES["onnxruntime"].operators},
+        inputs=(*decode.inputs, *decode.carried),
+        outputs=(*decode.outputs, *after),
+    )
 
 
 @contextlib.contextmanager

@@ -48,6 +48,16 @@ class TensorSpec(Part):
         return dims
 
 
+class Carried(TensorSpec):
+    """An input of a graph for one token that carries what a layer keeps of the tokens before.
+
+    next: the output that is this input for the token after. Before the first token it is zeros, and each named axis but
+    the batch is empty: it grows by one with each token.
+    """
+
+    next: TensorName
+
+
 def _present(axes: Any) -> Any:
     if axes is None:
         raise ValueError("missing; an edgeattn that did not know axes yet compiled this bundle")

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, Field, NonNegativeInt, field_validator, mod
 
 from edgeattn.devices.profile import Name
 from edgeattn.errors import BundleError
-from edgeattn.interface import Axis, Interface, TensorSpec
+from edgeattn.interface import Axis, Carried, Interface, TensorSpec
 from edgeattn.jsonfile import COPY_AGAIN, read_json
 from edgeattn.metrics import METRICS, metric_names
 from edgeattn.validation import Count, Distinct, Many, Part
@@ -26,6 +26,8 @@ __all__ = [
     "BenchSpec",
     "Bucket",
     "Candidate",
+    "Carried",
+    "DecodeGraph",
     "EngineRef",
     "FileEntry",
     "Interface",
@@ -41,6 +43,7 @@ MANIFEST = "bundle.json"
 Side = Literal["efficient", "dense"]
 SIDES: tuple[Side, ...] = ("efficient", "dense")
 GRAPHS: dict[Side, str] = {"efficient": "model.onnx", "dense": "dense.onnx"}
+DECODE_GRAPHS: dict[Side, str] = {"efficient": "decode.onnx", "dense": "decode-dense.onnx"}
 CANDIDATES = "candidates"
 INSTALL = "install.md"
 REPORTS = (
@@ -114,6 +117,22 @@ class Candidate(Part):
         return GRAPHS[self.side]
 
 
+class DecodeGraph(Part):
+    """A graph of one token, for ONNX Runtime: it reads the next token of each text, and what layers carry to it.
+
+    graph: directly in the bundle. method: of its quantization. inputs, outputs: beside the carried tensors.
+    least_cosine: see `EngineRef`. cosine: the least to the golden outputs, of texts that were read token by token.
+    """
+
+    graph: GraphName
+    method: Name
+    inputs: Annotated[tuple[TensorSpec, ...], Field(min_length=1)]
+    outputs: Annotated[tuple[TensorSpec, ...], Field(min_length=1)]
+    carried: tuple[Carried, ...]
+    least_cosine: Annotated[float, Field(ge=0, le=1)]
+    cosine: Annotated[float, Field(ge=-1, le=1)]
+
+
 class TaskSpec(Part):
     """How outputs are scored, and the share of the teacher's value that accept_metric must keep.
 
@@ -153,6 +172,7 @@ class Manifest(Interface):
     """bundle.json. `write` fills in files.
 
     engines: none until the bundle is built; candidates: what a build chooses from. prefer: what it chooses by.
+    decode: of a language model, both graphs or none. no_decode: why it has none.
     training: facts of the student's training, and its scores.
     """
 
@@ -168,6 +188,8 @@ class Manifest(Interface):
     engines: dict[str, EngineRef] = Field(default_factory=dict)
     candidates: Many[Candidate] = ()
     prefer: Literal["latency", "size"] = "latency"
+    decode: dict[Side, DecodeGraph] = Field(default_factory=dict)
+    no_decode: Annotated[str, Field(max_length=1000)] | None = None
     provenance: dict[str, str]
     libraries: dict[str, str]
     training: dict[str, Any]

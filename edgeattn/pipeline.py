@@ -41,12 +41,12 @@ STAGES = (
         recipe=("model.extend_positions", "task", "distill"), libraries=(*_TORCH, "accelerate"),
     ),
     Stage(
-        "export", 6, stages.export, inputs=("teacher", "data", "distill"),
+        "export", 7, stages.export, inputs=("teacher", "data", "distill"),
         recipe=("model.extend_positions", "task", "export.opset"), device=("name", "runtimes"),
         libraries=(*_TORCH, "onnx", "onnxscript"),
     ),
     Stage(
-        "quantize", 3, stages.quantize, inputs=("data", "export"),
+        "quantize", 4, stages.quantize, inputs=("data", "export"),
         recipe=("quantize.methods", "export.buckets"), device=("name", "runtimes", "software", "cpu"),
         libraries=("onnx", "onnxruntime", "nncf"),
     ),
@@ -56,7 +56,7 @@ STAGES = (
         libraries=("onnx",), optional=("tensorrt-rtx", "polygraphy"),
     ),
     Stage(
-        "bundle", 5, stages.assemble, inputs=("teacher", "convert", "distill", "export", "quantize", "check"),
+        "bundle", 6, stages.assemble, inputs=("teacher", "convert", "distill", "export", "quantize", "check"),
         recipe=tuple(Recipe.model_fields), device=tuple(DeviceProfile.model_fields), libraries=stages.NAMED_LIBRARIES,
     ),
 )  # fmt: skip

@@ -61,6 +61,24 @@ def dense_attention(
     return scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scaling)
 
 
+def all_seen(
+    q: Tensor, k: Tensor, v: Tensor, scaling: float, *, softcap: float | None = None, sinks: Tensor | None = None
+) -> Tensor:
+    """`dense_attention` of queries that see all keys, for a few queries and many keys, such as a cache.
+
+    A graph of torch's own attention scales the keys, and copies them to transpose them; this one reads them once.
+    sinks: [H] or [1, H, N, 1].
+    """
+    scores = (q * scaling) @ k.mT
+    if softcap is not None:
+        scores = softcap * torch.tanh(scores / softcap)
+    if sinks is not None:
+        column = sinks[:, None, None] if sinks.ndim == 1 else sinks
+        scores = torch.cat([scores, column.to(scores.dtype).expand(*scores.shape[:-1], 1)], -1)
+    weights = scores.softmax(-1, dtype=torch.promote_types(q.dtype, torch.float32)).to(v.dtype)
+    return (weights if sinks is None else weights[..., :-1]) @ v
+
+
 def _fused(q: Tensor, k: Tensor, v: Tensor, key_mask: Tensor | None, scaling: float, causal: bool) -> Tensor:
     """ONNX Runtime's MultiHeadAttention: 1.2 to 1.6 times faster on a CPU than MatMul, Softmax, MatMul."""
     b, h, n, _ = q.shape

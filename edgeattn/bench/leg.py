@@ -23,8 +23,10 @@ from edgeattn._worker_child import peak_bytes
 from edgeattn.bench.extra_work import Slowed
 from edgeattn.bench.inputs import Arrays, load_feeds, save_feeds
 from edgeattn.errors import DeviceError
+from edgeattn.interface import Carried
 from edgeattn.runtimes import RUNTIMES
 from edgeattn.runtimes.base import DeviceSession, Session
+from edgeattn.runtimes.decoder import Decoder
 from edgeattn.scratch import OTHER_FOLDER, scratch
 from edgeattn.store import disk_errors
 from edgeattn.worker import Process
@@ -39,13 +41,17 @@ MIN_TICKS = 50
 
 @dataclass(frozen=True)
 class Engine:
-    """An engine folder in a bundle, and how to run it. extra_work: see `edgeattn.bench.extra_work`."""
+    """An engine folder in a bundle, and how to run it. extra_work: see `edgeattn.bench.extra_work`.
+
+    carried: of a graph of one token; it is then run by a `Decoder`.
+    """
 
     root: Path
     folder: Path
     runtime: str
     threads: int | None = None
     extra_work: float = 0.0
+    carried: tuple[Carried, ...] | None = None
 
 
 class Leg:
@@ -64,6 +70,7 @@ class Leg:
             "runtime": engine.runtime,
             "threads": engine.threads,
             "extra_work": engine.extra_work,
+            "carried": None if engine.carried is None else [each.model_dump_json() for each in engine.carried],
             "feeds": [str(path) for path in feeds],
             "quiet": quiet,
         }
@@ -154,6 +161,8 @@ def serve(argument: dict[str, Any]) -> Callable[[dict[str, Any]], dict[str, Any]
 
     def load() -> Session:
         session = runtime.load(Path(argument["root"]), Path(argument["folder"]), argument["threads"])
+        if argument["carried"] is not None:
+            session = Decoder(session, [Carried.model_validate_json(each) for each in argument["carried"]])
         return Slowed(session, argument["extra_work"]) if argument["extra_work"] else session
 
     return Answers(load, cases)

@@ -12,6 +12,7 @@ from torch.nn.functional import pad
 
 from edgeattn.attention.dense import dense_attention
 from edgeattn.attention.variant import Shape, Variant, lowest
+from edgeattn.convert.decoding import decoding_now
 from edgeattn.convert.layers import SLOT, Layer, place_of, recording
 from edgeattn.convert.reduce import running
 from edgeattn.errors import ModelError
@@ -48,6 +49,9 @@ def attend(
         _check_call(module, variant, query, key, causal, window, bias, scores)
         if bias is not None and not torch.compiler.is_compiling():
             variant.gets_bias = True
+    if (token := decoding_now()) is not None:
+        _check_decoding(module, variant, bias, cross)
+        return token.attend(variant, query, key, value, scaling, window=window, softcap=softcap, sinks=sinks)
     groups = query.shape[1] // key.shape[1]
     if groups > 1:  # grouped-query heads: each key and value head serves several queries'
         key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
@@ -148,6 +152,19 @@ def _check_call(
     if window is not None and n != m and m >= window - 1 + n:
         fact = f"its key-value cache keeps only the last {window} tokens, and {variant.name} needs all of them"
         raise ModelError(fact, where=place_of(module), fix="generate with use_cache=False, or leave this layer dense")
+
+
+def _check_decoding(module: nn.Module, variant: Variant | None, bias: Tensor | None, cross: bool) -> None:
+    """Raise ModelError for a layer that cannot carry what it needs from token to token."""
+    fix = "run the whole text at once"
+    if variant is not None and type(variant).step is Variant.step:
+        raise ModelError(f"{variant.name} has no recurrent step", where=place_of(module), fix=fix)
+    if bias is not None:
+        raise ModelError("a bias or mask of its own is added to its scores", where=place_of(module), fix=fix)
+    if cross:
+        raise ModelError("its keys come from another sequence", where=place_of(module), fix=fix)
+    if running(module) is not None:
+        raise ModelError("tokens are merged around this layer", where=place_of(module), fix=fix)
 
 
 @contextmanager

@@ -56,6 +56,29 @@ class DeviceSession(Session, Protocol):
         ...
 
 
+@runtime_checkable
+class KeepingSession(Session, Protocol):
+    """A session whose outputs can stay in the runtime, as inputs of its next run.
+
+    A kept tensor is an object of the runtime, which is never written to again.
+    """
+
+    def run_keeping(self, feeds: Arrays, kept: Mapping[str, Any], keep: Sequence[str]) -> tuple[Arrays, dict[str, Any]]:
+        """(outputs, kept outputs) by name, of inputs by name: some as arrays, and some as kept tensors.
+
+        keep: the outputs that stay.
+        """
+        ...
+
+    def kept(self, arrays: Arrays) -> dict[str, Any]:
+        """Arrays as kept tensors. The arrays must not be changed afterwards."""
+        ...
+
+    def array(self, kept: Any) -> NDArray[np.generic]:
+        """A kept tensor as an array."""
+        ...
+
+
 @dataclass(frozen=True)
 class OperatorTime:
     """What one operator of an engine takes in an inference.

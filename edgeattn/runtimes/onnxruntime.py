@@ -7,9 +7,12 @@ nothing checks. The runtime `tensorrt` compiles once. The CUDA provider has not 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from edgeattn.devices.profile import CpuFacts
 from edgeattn.errors import DeviceError
@@ -47,6 +50,28 @@ class OnnxRuntimeSession:
     def run(self, feeds: Arrays) -> Arrays:
         """Outputs by name for inputs by name."""
         return dict(zip(self._outputs, self._session.run(self._outputs, feeds), strict=True))
+
+    def run_keeping(self, feeds: Arrays, kept: Mapping[str, Any], keep: Sequence[str]) -> tuple[Arrays, dict[str, Any]]:
+        """See `KeepingSession`."""
+        found = dict(
+            zip(
+                self._outputs,
+                self._session.run_with_ort_values(self._outputs, {**self.kept(feeds), **kept}),
+                strict=True,
+            )
+        )
+        stay = {name: found.pop(name) for name in keep}
+        return {name: value.numpy() for name, value in found.items()}, stay
+
+    def kept(self, arrays: Arrays) -> dict[str, Any]:
+        """See `KeepingSession`. On a CPU, they are not copied."""
+        from onnxruntime import OrtValue
+
+        return {name: OrtValue.ortvalue_from_numpy(array) for name, array in arrays.items()}
+
+    def array(self, kept: Any) -> NDArray[np.generic]:
+        """See `KeepingSession`."""
+        return kept.numpy()  # type: ignore[no-any-return]
 
     def describe(self) -> dict[str, Any]:
         """Version, threads, providers and the optimizers that are off."""

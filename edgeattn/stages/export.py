@@ -8,8 +8,10 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from edgeattn.bundle import Interface, TensorSpec
+from edgeattn.manifest import Side
 from edgeattn.runtimes import RUNTIMES
 from edgeattn.stage import Job
+from edgeattn.stages.decode import export_decode_graphs
 from edgeattn.stages.evidence import evidence, golden, load, scores
 from edgeattn.stages.evidence import save as save_arrays
 from edgeattn.stages.learn import make_task, positions
@@ -23,7 +25,8 @@ if TYPE_CHECKING:
 def export(job: Job) -> dict[str, Any]:
     """Writes the efficient graph, the dense graph of the same teacher, and their golden arrays.
 
-    Also exports each form with the runtime's fused attention operators; the faster one ships.
+    Also exports each form with the runtime's fused attention operators; the faster one ships. For a task that generates
+    text, also the graphs of one token.
     """
     from edgeattn.attention.dense import FUSED
     from edgeattn.check.sound import check_graph
@@ -70,6 +73,9 @@ def export(job: Job) -> dict[str, Any]:
         facts["graphs"][name] = {**check_graph(out / f"{name}.onnx"), "rewrites": fired, "operators": sorted(operators)}
         if name == "efficient":
             write_json(out / "export.json", manifest)
+    if task.decodes:
+        decoders: dict[Side, Any] = {"efficient": efficient, "dense": dense}
+        facts["decode"] = export_decode_graphs(decoders, out, opset=opset, longest=task.longest(dense))
     efficient.config.save_pretrained(out)
     for file in task.processor_files(teacher):
         shutil.copyfile(file, out / file.name)

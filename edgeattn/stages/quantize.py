@@ -13,6 +13,8 @@ from edgeattn.errors import EdgeattnError, ToolError, VerificationError
 from edgeattn.manifest import CANDIDATES, GRAPHS, SIDES, Side
 from edgeattn.recipe.schema import QuantizeMethod
 from edgeattn.stage import Job
+from edgeattn.stages.closeness import checked
+from edgeattn.stages.decode import quantize_decode_graphs
 from edgeattn.stages.evidence import load
 from edgeattn.stages.export import exported_interface
 from edgeattn.stages.target import methods_of, runtimes_for
@@ -20,7 +22,6 @@ from edgeattn.store import sha256_file
 from edgeattn.validation import Part
 
 LOG = logging.getLogger("edgeattn")
-_GOLDEN_OF = {"dense": "teacher", "efficient": "student"}
 
 
 def quantize(job: Job) -> dict[str, Any]:
@@ -72,7 +73,7 @@ def quantize(job: Job) -> dict[str, Any]:
             if without_norm & set(runtimes):
                 quantizer.keep(form, choice)
                 made["layer_norms_written_out"] = write_out_layer_norms(graph)
-            cosine = _checked(graph, interface, golden, _GOLDEN_OF[side], method.least_cosine)
+            cosine = checked(graph, interface, golden, side, method.least_cosine)
         except (ToolError, VerificationError) as error:
             left_out.append(f"{name}: {error.fact}")
             LOG.warning("%s; it is left out", left_out[-1])
@@ -99,9 +100,11 @@ def quantize(job: Job) -> dict[str, Any]:
                 where="quantize",
                 fix="add fp32 to quantize.methods",
             )
+    decode = quantize_decode_graphs(job, interface, golden)
     return {
         "candidates": [candidate.model_dump_json() for candidate in candidates],
         "left_out": left_out,
+        "decode": decode,
         "note": f"{len(candidates)} candidates" + (f", {len(left_out)} left out" if left_out else ""),
     }
 
@@ -181,30 +184,3 @@ def _share_weights(folder: Path, known: dict[str, Path]) -> None:
         if first is not file:
             file.unlink()
             link(first, file)
-
-
-def _checked(graph: Path, interface: Interface, golden: dict[str, Any], against: str, least_cosine: float) -> float:
-    """The least cosine of the graph's outputs to the golden ones of `against`, in ONNX Runtime on this machine.
-
-    Raises VerificationError where it is less than `least_cosine`, or an output is not finite.
-    """
-    from edgeattn.bench.golden import drifts
-    from edgeattn.bench.inputs import one_by_one, save_feeds
-    from edgeattn.bench.leg import Engine, Leg
-    from edgeattn.runtimes import RUNTIMES
-    from edgeattn.scratch import scratch
-
-    feeds = list(one_by_one(interface, golden))
-    with scratch("golden") as folder:
-        save_feeds(folder / "first.npz", feeds[:1])
-        RUNTIMES["onnxruntime"].build(graph, folder / "engine", method="fp32")
-        engine = Engine(graph.parent, folder / "engine", "onnxruntime")
-        with Leg(f"golden samples of {graph.parent.name}", engine, folder / "first.npz") as leg:
-            answers = leg.answer(feeds)
-    cosines = [drift.min_cosine for drift in drifts(answers, golden, against).values()]
-    found = [cosine for cosine in cosines if cosine is not None]
-    if len(found) < len(cosines):
-        raise VerificationError(f"outputs that are not finite, where the {against}'s are")
-    if min(found) < least_cosine:
-        raise VerificationError(f"cosine {min(found):.4f} to the {against}, {least_cosine} is required")
-    return min(found)

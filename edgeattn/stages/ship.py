@@ -12,7 +12,7 @@ from typing import Any
 from edgeattn.bundle import Bundle, Candidate, Manifest, write
 from edgeattn.errors import VerificationError
 from edgeattn.jobs import Bench, Build, DeviceJob, Verify
-from edgeattn.manifest import PlanEntry, read_manifest
+from edgeattn.manifest import DecodeGraph, PlanEntry, read_manifest
 from edgeattn.models.files import weight_files, weights_digest
 from edgeattn.recipe import to_document
 from edgeattn.stage import Job, versions
@@ -35,7 +35,7 @@ def assemble(job: Job) -> dict[str, Any]:
     for file in job.path("check").iterdir():
         shutil.copyfile(file, out / file.name)
     facts, checked = job.facts("export"), job.facts("check")
-    interface = exported_interface(facts)
+    interface, decode = exported_interface(facts), job.facts("quantize").get("decode", {})
     manifest = Manifest(
         name=recipe.name,
         description=recipe.description,
@@ -48,6 +48,8 @@ def assemble(job: Job) -> dict[str, Any]:
         bench=bench_spec(recipe, interface),
         candidates=tuple(Candidate.model_validate_json(text) for text in checked["candidates"]),
         prefer=recipe.quantize.prefer,
+        decode={side: DecodeGraph.model_validate_json(text) for side, text in decode.get("graphs", {}).items()},
+        no_decode=decode.get("left_out"),
         provenance={
             "teacher": weights_digest(weight_files(job.path("teacher"))),
             "student": weights_digest(weight_files(job.path("distill"))),

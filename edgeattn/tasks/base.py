@@ -43,6 +43,7 @@ class Task(ABC):
     outputs: ClassVar[Mapping[str, Dims]]
     axes: ClassVar[Mapping[str, Axis]] = {}
     length_axis: ClassVar[str | None] = None  # the axis that the lengths in a recipe are about
+    decodes: ClassVar[bool] = False  # whether its models also generate, token by token
     optimum_task: ClassVar[str]  # optimum's name of the task, which decides the class of its models
 
     @abstractmethod

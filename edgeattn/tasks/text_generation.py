@@ -20,10 +20,11 @@ from edgeattn.yamlfile import Place
 
 
 class TextGenerationTask(LogitsTask):
-    """The logits of a whole text at once, as a prompt is read; decoding token by token is not part of it."""
+    """The logits of a whole text at once, as a prompt is read. A bundle also has graphs that read one token."""
 
     kind = "text-generation"
     outputs: ClassVar = {"logits": ("batch", "sequence", None)}
+    decodes = True
     optimum_task = "text-generation"
 
     spec: TextGeneration

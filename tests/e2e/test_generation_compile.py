@@ -53,6 +53,7 @@ def test_a_language_model_becomes_a_bundle(tmp_path: Path) -> None:
     the_interface_says_what_the_axes_are(bundle)
     the_metrics_are_those_of_a_language_model(bundle)
     buckets_cut_the_output_along_its_axis(bundle)
+    the_graphs_of_one_token_carry_what_their_layers_need(bundle)
 
 
 def the_interface_says_what_the_axes_are(bundle: Bundle) -> None:
@@ -86,3 +87,12 @@ def buckets_cut_the_output_along_its_axis(bundle: Bundle) -> None:
     found = session.run(feeds)["logits"]
     assert found.shape == (2, 11, 48)
     np.testing.assert_allclose(found, plain.run(["logits"], feeds)[0], atol=1e-4)
+
+
+def the_graphs_of_one_token_carry_what_their_layers_need(bundle: Bundle) -> None:
+    decode = bundle.manifest.decode
+    assert {side: graph.method for side, graph in decode.items()} == {"efficient": "fp32", "dense": "fp32"}
+    assert min(graph.cosine for graph in decode.values()) > 0.9999
+    assert [each.dims for each in decode["efficient"].carried] == [("batch", 2, 8, 8), ("batch", 2, 8, 1)]
+    assert [each.dims for each in decode["dense"].carried] == [("batch", 1, "past", 8)] * 2
+    assert bundle.manifest.no_decode is None
