@@ -45,7 +45,8 @@ def machine_rates(runtime: str, store: Store, *, threads: int | None = None, fre
         build=lambda out, work: {"seconds": _on_a_quiet_machine(runtime, threads)},
     )  # fmt: skip
     return rates_of(
-        artifact.meta["seconds"], f"rates measured on this machine in {runtime} {version}, {threads} threads"
+        artifact.meta["seconds"],
+        f"rates measured on this machine in {runtime} {version}, {threads} thread{'s' * (threads > 1)}",
     )
 
 

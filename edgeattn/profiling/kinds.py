@@ -14,20 +14,6 @@ Kind = Literal[
     "quantization", "fused", "other",
 ]  # fmt: skip
 
-WORDS: dict[Kind, str] = {
-    "attention": "attention: its products, softmax and feature maps",
-    "matmul": "products with weights: projections, feed-forward, convolutions",
-    "norm": "norms",
-    "activation": "activations of the feed-forward",
-    "elementwise": "sums and products of single elements, such as residuals",
-    "reduction": "reductions outside attention, such as pooling",
-    "embedding": "look-ups of embeddings",
-    "data movement": "copies: reshapes, transposes, gathers, casts",
-    "quantization": "conversions to and from integers",
-    "fused": "operators of the runtime that run attention and products with weights at once",
-    "other": "not attributed",
-}
-
 _PRODUCTS = ("MatMul", "Gemm", "Conv", "Einsum", "QLinearMatMul", "QLinearConv", "FullyConnected", "FusedMatMul",
              "DynamicQuantizeMatMul")  # fmt: skip
 _ATTENTIONS = ("Attention", "MultiHeadAttention", "LinearAttention", "GroupQueryAttention", "ScaledDotProduct", "SDPA")

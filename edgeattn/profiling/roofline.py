@@ -12,7 +12,7 @@ from typing import Any
 
 from edgeattn.bundle import Bundle
 from edgeattn.devices.profile import DeviceProfile
-from edgeattn.errors import EdgeattnError
+from edgeattn.errors import BundleError, EdgeattnError
 from edgeattn.interface import BATCH
 from edgeattn.recognition import profile_of
 from edgeattn.worker import call
@@ -61,6 +61,9 @@ def _bounds(contestant: Mapping[str, Any], document: Mapping[str, Any], bundle: 
     measured = not _has_peaks(device)
     if measured and not here:
         raise EdgeattnError(_NOT_HERE)
+    for cell in contestant["cells"]:
+        if cell["graph"] not in bundle.manifest.files:  # the profile may be a device's
+            raise BundleError(f"{cell['graph']} is not a graph of the bundle")
     axis, batch = bundle.manifest.length_axis, bundle.manifest.bench.batch_size
     argument = {
         "measured": {"runtime": contestant["runtime"], "threads": document["threads"]} if measured else None,

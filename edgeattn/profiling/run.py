@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
@@ -14,12 +15,14 @@ from edgeattn.bench.scenarios import document_name
 from edgeattn.bundle import Bundle
 from edgeattn.devices.probe import machine_facts
 from edgeattn.jsonfile import strict_json
+from edgeattn.plaintext import plain
 from edgeattn.profiling.attribute import attribute, cell
 from edgeattn.profiling.leg import profile
 from edgeattn.profiling.roofline import with_roofline
 from edgeattn.progress import Progress
 from edgeattn.runtimes.nodes import read_nodes
 
+LOG = logging.getLogger("edgeattn")
 SCHEMA_VERSION = 1
 PROFILE = "profile.json"
 NO_PROFILER = "its runtime does not say what its operators take"
@@ -68,15 +71,19 @@ def parted(document: Mapping[str, Any], scenario: str) -> dict[str, dict[str, An
 def complete(document: dict[str, Any], bundle: Bundle) -> None:
     """Add the roofline to the profile in the document of a bench that a device made, and to the bundle's if it is that.
 
-    A device may not have what counts operations.
+    A device may not have what counts operations. What prevents it is a warning: the profile stays as it is.
     """
-    profile = document["profile"]
-    if profile["roofline"]["basis"] is not None:
-        return
-    document["profile"] = with_roofline(profile, [bundle], here=False)
-    file = bundle.path / PROFILE
-    if file.is_file() and strict_json(file.read_bytes()) == profile:
-        bundle.record(PROFILE, document["profile"])
+    try:
+        profile = document["profile"]
+        if profile["roofline"]["basis"] is not None:
+            return
+        found = with_roofline(profile, [bundle], here=False)
+        file = bundle.path / PROFILE
+        if file.is_file() and strict_json(file.read_bytes()) == profile:
+            bundle.record(PROFILE, found)
+        document["profile"] = found
+    except (AttributeError, LookupError, TypeError, ValueError) as error:  # a device's document may hold anything
+        LOG.warning("the profile has no roofline: it cannot be read: %s", plain(repr(error))[:300])
 
 
 def _engines(bundles: Sequence[Bundle], bench: Mapping[str, Any]) -> dict[str, Engine]:

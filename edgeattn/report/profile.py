@@ -61,7 +61,10 @@ def _notes(document: Document) -> Iterator[str]:
         if lost > _LOST:
             yield f"{name}{_at(document, cell)}: {lost:.0%} of the operations are in no operator that says its nodes"
     if any(cell["timed_ms"] and cell["total_ms"] > _OWN * cell["timed_ms"] for _, cell in _cells(document)):
-        yield "Operators take longer than a timed inference: the profiler's own time is most of small operators'."
+        yield (
+            "Operators take longer than a timed inference: most of a small operator's time is the profiler's own, or "
+            "another load"
+        )
     roofline = document.get("roofline") or {}
     if basis := roofline.get("basis"):
         yield f"Of roofline: the least time that {basis} allow for the counted operations and bytes, by the time taken."

@@ -60,7 +60,7 @@ def test_kinds_and_the_whole_reach_their_share(bundle, profile, capsys):
 
 def test_operators_that_take_longer_than_the_timed_inference_are_said(bundle, profile, capsys):
     show_profile(with_roofline(profile, [bundle]))
-    assert "the profiler's own time is most of small operators" in capsys.readouterr().out
+    assert "most of a small operator's time is the profiler's own" in capsys.readouterr().out
 
 
 def test_nothing_is_made_up_where_the_host_half_is_not_installed(bundle, profile, monkeypatch, capsys):
@@ -100,3 +100,22 @@ def test_rates_of_another_machine_are_not_measured_here(tmp_path, profile):
     bundle = tiny_bundle.make(tmp_path / "tiny")
     found = with_roofline(profile, [bundle], here=False)
     assert found["roofline"]["unavailable"].startswith("the rates of this device are measured on itself")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"contestants": None}, {"contestants": {"efficient": {"cells": [{"kinds": "<b>"}]}}}, {"roofline": []}],
+)
+def test_a_profile_of_a_device_that_cannot_be_read_is_a_warning(bundle, profile, changes, monkeypatch, caplog):
+    monkeypatch.setattr("edgeattn.history.keep.keep", lambda *_: None)
+    sent = {**profile, "roofline": {"basis": None}, **changes}
+    document = {"profile": sent}
+    Bench(profile=True).keep(bundle, document)
+    assert document == {"profile": sent}
+    assert "the profile has no roofline: it cannot be read: " in caplog.text
+
+
+def test_a_device_names_only_graphs_of_the_bundle(bundle, profile):
+    profile["contestants"]["efficient"]["cells"][0]["graph"] = "../elsewhere.onnx"
+    found = with_roofline(profile, [bundle])
+    assert found["roofline"]["unavailable"] == "../elsewhere.onnx is not a graph of the bundle"

@@ -15,6 +15,7 @@ import pytest
 from edgeattn.errors import InputError, ToolError
 from edgeattn.runtimes.base import DeviceSession, ShapeRange
 from edgeattn.runtimes.tensorrt_family.deserialize import Loaded
+from edgeattn.runtimes.tensorrt_family.layers import layer_times
 from edgeattn.runtimes.tensorrt_family.session import PlanSession
 
 pytest.importorskip("polygraphy")
@@ -96,6 +97,7 @@ class DoublingContext:
 
     def __init__(self, cuda):
         self.cuda, self.addresses, self.shape, self.profile = cuda, {}, None, None
+        self.profiler = None
 
     def set_optimization_profile_async(self, profile, stream):
         self.profile = profile
@@ -119,6 +121,9 @@ class DoublingContext:
         def job():
             x, y = (np.ctypeslib.as_array((ctypes.c_float * count).from_address(place)) for place in (given, made))
             np.multiply(x, 2, out=y)
+            if self.profiler is not None:
+                self.profiler.report_layer_time("node_b", 0.5)
+                self.profiler.report_layer_time("node_a", 0.25)
 
         self.cuda.work(job)
         return True
@@ -144,6 +149,7 @@ def session(cuda):
         TensorIOMode=SimpleNamespace(INPUT=INPUT, OUTPUT=OUTPUT),
         ExecutionContextAllocationStrategy=SimpleNamespace(ON_PROFILE_CHANGE="on profile change"),
         nptype=lambda dtype: np.float32,
+        IProfiler=type("IProfiler", (), {}),
     )
     engine = SimpleNamespace(
         num_io_tensors=2,
@@ -154,7 +160,7 @@ def session(cuda):
         create_execution_context=create_execution_context,
     )
     made = PlanSession(Loaded(trt, engine, None, None), RANGES, {"runtime": "tensorrt"})
-    made.contexts = contexts
+    made.contexts, made.trt = contexts, trt
     return made
 
 
@@ -206,6 +212,10 @@ def test_what_cannot_be_recorded_runs_without(session, cuda):
 def test_the_time_without_transfers_is_the_gpus_own(session):
     assert isinstance(session, DeviceSession)
     assert session.without_transfers_ns({"x": x(4)}) == 250_000
+
+
+def test_each_layer_has_the_mean_of_what_tensorrts_profiler_reports(session):
+    assert layer_times(session.trt, session, {"x": x(4)}, 3) == {"node_b": 0.5, "node_a": 0.25}
 
 
 def test_inputs_that_are_not_the_engines_are_refused(session):
