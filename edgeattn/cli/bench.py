@@ -78,7 +78,7 @@ def command(
     Exits with 4 where the machine was in no state to be measured: throttling, or another power mode in the midst.
     """
     from edgeattn.bench.conditions import invalid_because
-    from edgeattn.bench.scenarios import DEFAULT, document_name, scenario_of
+    from edgeattn.bench.scenarios import DEFAULT, scenario_of
     from edgeattn.errors import DeviceError, InputError
     from edgeattn.hosts import open_host
     from edgeattn.jobs import Bench
@@ -109,8 +109,7 @@ def command(
         if "profile" in document:
             show_profile(document["profile"])
         if report is not None:
-            written = "report.html" if out is None or job.scenario == DEFAULT else document_name(job.scenario)
-            lines([f"report: {report / written}"])
+            lines([f"report: {report / 'report.html'}"])
 
     emit(document, as_json, human)
     if invalid_because(document) is not None:
@@ -122,14 +121,13 @@ def _elsewhere(job: Bench, paths: Sequence[Path], out: Path | None, host: Host |
 
     host: where the one bundle is timed; None for this machine.
     """
-    from edgeattn.bench.scenarios import DEFAULT
     from edgeattn.bundle import Bundle
     from edgeattn.errors import InputError
     from edgeattn.manifest import MANIFEST
     from edgeattn.profiling.run import parted
     from edgeattn.progress import Progress
     from edgeattn.report.html import save
-    from edgeattn.store import disk_errors, write_json
+    from edgeattn.store import disk_errors
 
     bundles = [Bundle.open(path) for path in paths]
     if out is not None:
@@ -142,10 +140,5 @@ def _elsewhere(job: Bench, paths: Sequence[Path], out: Path | None, host: Host |
     else:
         document = job.over(bundles, Progress())
     if out is not None:
-        reports = parted(document, job.scenario)
-        if job.scenario == DEFAULT:
-            save(reports.pop("bench.json"), bundles, out)
-        with disk_errors(out, "choose another --out"):
-            for name, each in reports.items():
-                write_json(out / name, each)
+        save(parted(document, job.scenario), bundles, out)
     return document

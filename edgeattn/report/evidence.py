@@ -9,20 +9,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgeattn.bench.scenarios import DEFAULT, SCENARIOS, document_name
 from edgeattn.bundle import Bundle
 from edgeattn.errors import BundleError
 from edgeattn.manifest import Manifest
 
 Document = Mapping[str, Any]
+
+
+def session_of(scenario: str) -> str:
+    """The document of a scenario's session."""
+    return document_name(scenario).removesuffix(".json")
+
+
 # document -> the command that writes it again
 DOCUMENTS = {
     "check": "edgeattn compile",
     "build": "edgeattn build",
     "verify": "edgeattn verify",
     "bench": "edgeattn bench",
-    "bench-offline": "edgeattn bench --scenario offline",
-    "bench-server": "edgeattn bench --scenario server",
-    "bench-decode": "edgeattn bench --scenario decode",
+    **{session_of(name): f"edgeattn bench --scenario {name}" for name in SCENARIOS if name != DEFAULT},
     "profile": "edgeattn bench --profile",
 }
 _WRONG = (OSError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)

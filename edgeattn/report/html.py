@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +11,8 @@ from edgeattn.report import page
 from edgeattn.report.evidence import Document, Evidence, read, shown_or_refused
 from edgeattn.report.subject import Subject
 from edgeattn.store import disk_errors, replacing, write_json
+
+_UNTIMED = ("check", "build", "verify")
 
 
 def refresh(bundle: Bundle) -> Path:
@@ -22,19 +24,25 @@ def refresh(bundle: Bundle) -> Path:
     return bundle.path / "report.html"
 
 
-def save(bench: Document, bundles: Sequence[Bundle], out: Path) -> Path:
-    """Write a session that timed bundles, as bench.json and report.html, into the folder `out`. Returns report.html.
+def save(reports: Mapping[str, Document], bundles: Sequence[Bundle], out: Path) -> Path:
+    """Write the documents of a session that timed bundles, and report.html, into the folder `out`. Returns report.html.
 
-    Raises ResourceError where `out` cannot be written.
+    reports: by file name, such as "bench.json". Raises ResourceError where `out` cannot be written.
     """
-    labels = list(bench["contestants"]) if len(bundles) > 1 else [None]
-    found = [evidence(bundle, label) for bundle, label in zip(bundles, labels, strict=True)]
-    if len(found) == 1:
-        subject = Subject([replace(found[0], documents={**found[0].documents, "bench": bench})])
+    documents = {name.removesuffix(".json"): document for name, document in reports.items()}
+    if len(bundles) == 1:
+        found = evidence(bundles[0])
+        # Another session of single requests replaces all that was timed before it, maybe on another machine.
+        kept = {name: found.documents[name] for name in _UNTIMED if name in found.documents}
+        subject = Subject(
+            [replace(found, documents={**(kept if "bench" in documents else found.documents), **documents})]
+        )
     else:
-        subject = Subject(found, together=bench)
+        names = list(next(iter(documents.values()))["contestants"])
+        subject = Subject([evidence(*each) for each in zip(bundles, names, strict=True)], together=documents)
     with disk_errors(out, "choose another --out"):
-        write_json(out / "bench.json", bench)
+        for name, document in reports.items():
+            write_json(out / name, document)
     return write(subject, out / "report.html")
 
 

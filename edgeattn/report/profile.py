@@ -19,7 +19,7 @@ def show_profile(document: Document, stream: TextIO | None = None) -> None:
     """Print a profile document to `stream`, stdout when None."""
     lines(["", "Where the time goes:"], stream)
     show((text.unit(document), *_HEAD), list(_rows(document)), stream)
-    lines([*_layers(document), *_notes(document)], stream)
+    lines([*_layers(document), *notes(document)], stream)
 
 
 def _rows(document: Document) -> Iterator[tuple[str, ...]]:
@@ -51,7 +51,8 @@ def _layers(document: Document) -> Iterator[str]:
         yield f"{name}{_at(document, cell)}, ms by layer: {parts}"
 
 
-def _notes(document: Document) -> Iterator[str]:
+def notes(document: Document) -> Iterator[str]:
+    """How to read a profile: what the profiler cost, and what the roofline is."""
     for name, contestant in document["contestants"].items():
         if contestant["unavailable"]:
             yield f"{name}: no profile: {contestant['unavailable']}"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from edgeattn.report.evidence import Document, Evidence
@@ -25,6 +25,11 @@ class Session:
         reference = str(self.document["reference"])
         return [reference, *(name for name in self.document["contestants"] if name != reference)]
 
+    @property
+    def by_length(self) -> bool:
+        """Whether its inputs have lengths."""
+        return any(cell["length"] is not None for cell in self.document["cells"])
+
     def series(self, name: str) -> str:
         """What the page calls a contestant."""
         return f"{self.label}: {name}" if self.label else name
@@ -32,13 +37,13 @@ class Session:
 
 @dataclass(frozen=True)
 class Subject:
-    """bundles: at least one. together: the session that timed the shipped engines of all; None where each has its own.
+    """bundles: at least one. together: documents, by name, of a session that timed the shipped engines of all of them.
 
     pictures: draw them, where something here can.
     """
 
     bundles: Sequence[Evidence]
-    together: Document | None = None
+    together: Mapping[str, Document] = field(default_factory=dict)
     pictures: bool = True
 
     @property
@@ -47,8 +52,8 @@ class Subject:
 
     def sessions(self, name: str = "bench") -> list[Session]:
         """The sessions of a document's name that timed the bundles."""
-        if name == "bench" and self.together is not None:
-            return [Session("", self.together)]
+        if self.together:
+            return [Session("", self.together[name])] if name in self.together else []
         found = ((each.label if self.several else "", each.get(name)) for each in self.bundles)
         return [Session(label, document) for label, document in found if document is not None]
 

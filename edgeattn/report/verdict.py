@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from edgeattn.bench.conditions import invalid_because
 from edgeattn.report import text
 from edgeattn.report.blocks import Block, Card, Picture, Table, Text, Verdict
 from edgeattn.report.evidence import Document, Evidence
@@ -24,13 +25,15 @@ def verdict(subject: Subject) -> Verdict:
     """What the page says first."""
     sessions = subject.sessions()
     pictures = latency.pictures(subject, sessions, "verdict") if sessions else []
-    notices = [notice for each in subject.bundles for notice in _stale(subject, each)]
+    notices = [f"{each.label}: {line}" if each.label else line for each in sessions for line in _invalid(each.document)]
+    notices += [notice for each in subject.bundles for notice in _stale(subject, each)]
     if not subject.several:
         return _of_one(subject.bundles[0], sessions, pictures, notices)
     labels = [each.label for each in subject.bundles]
-    if subject.together is not None:
+    timed = next(iter(subject.together.values()), None)
+    if timed is not None:
         title, description = f"{', '.join(labels[1:])} beside {labels[0]}", "The shipped engines, timed in turn."
-        said = [f"{line[0].upper()}{line[1:]}." for line in text.verdicts(subject.together)]
+        said = [f"{line[0].upper()}{line[1:]}." for line in text.verdicts(timed)]
     else:
         title, description = ", ".join(labels), "Bundles side by side, each against its own dense model."
         said = [_gain(session) for session in sessions] or ["Not measured yet."]
@@ -189,9 +192,9 @@ def _glance(subject: Subject) -> Table:
     """A row per bundle."""
     rows = []
     for place, evidence in enumerate(subject.bundles):
-        bench = evidence.get("bench") if subject.together is None else subject.together
+        bench = next(iter(subject.together.values())) if subject.together else evidence.get("bench")
         rows.append([evidence.label, *_row(subject, evidence, bench, place)])
-    beside = "its own dense model" if subject.together is None else subject.bundles[0].label
+    beside = "its own dense model" if not subject.together else subject.bundles[0].label
     head = ["bundle", "measured on", f"speed beside {beside}", "accuracy", "on disk", "energy of an inference"]
     return Table("at a glance", head, rows)
 
@@ -202,7 +205,7 @@ def _row(subject: Subject, evidence: Evidence, bench: Document | None, place: in
     if bench is None:
         return ["not measured", text.NA, kept, text.NA, text.NA]
     cell = _longest(bench)
-    name = list(bench["contestants"])[place] if subject.together is not None else _names(bench)[1]
+    name = list(bench["contestants"])[place] if subject.together else _names(bench)[1]
     at = text.at(bench, cell)
     speed = "the reference"
     if name != bench["reference"]:
@@ -231,9 +234,15 @@ def _apart(subject: Subject) -> list[Block]:
     return said
 
 
+def _invalid(bench: Document) -> list[str]:
+    """That the figures say nothing, where the machine was disturbed too often."""
+    why = invalid_because(bench)
+    return [] if why is None else [f"INVALID: {why}. These figures mean nothing: measure again."]
+
+
 def _stale(subject: Subject, evidence: Evidence) -> list[str]:
     """The evidence that is about an earlier state of the bundle, such as before it was built again."""
-    verify, bench = evidence.get("verify"), None if subject.together is not None else evidence.get("bench")
+    verify, bench = evidence.get("verify"), None if subject.together else evidence.get("bench")
     found = {
         "verify": (verify or {}).get("bundle"),
         "bench": bench and bench["contestants"][bench["reference"]]["bundle"],

@@ -176,7 +176,12 @@ def test_nothing_from_outside_becomes_markup(manifest, verify, build, pictures):
     documents = {"verify": verify, "bench": bench, "build": build, "profile": profile}
     one = evidence(manifest, **documents)
     both = [evidence(manifest, EVIL, **documents), evidence(manifest, f"{EVIL}2", **documents)]
-    subjects = [Subject([one]), Subject([evidence(manifest)]), Subject(both), Subject(both, together=bench)]
+    subjects = [
+        Subject([one]),
+        Subject([evidence(manifest)]),
+        Subject(both),
+        Subject(both, together={"bench": bench, "profile": profile}),
+    ]
     for found in subjects:
         page = render_page(dataclasses.replace(found, pictures=pictures))
         assert "<script" not in page

@@ -24,7 +24,7 @@ _VARIABLES = {
 }  # fmt: skip
 MARKERS = ("s", "o", "^", "D", "v", "P")
 DASHES: tuple[Any, ...] = ((0, (5, 2)), "-", (0, (1, 1.5)), (0, (5, 1, 1, 1)), (0, (3, 1)), (0, (8, 2)))
-HATCHES = ("", "///", "...", "\\\\\\", "xxx", "---")
+HATCHES = ("", "//", "\\\\", "--", "xx", "||")
 _FONT = re.compile(r"font-family:[^;]*;?|font:([^;]*?)(?:'[^;]*|sans-serif);?")
 _INVALID = re.compile("[\ud800-\udfff\ufffe\uffff]")
 _LINK = "{http://www.w3.org/1999/xlink}href"
@@ -96,6 +96,10 @@ def inline(made: Figure, name: str) -> str:
                 parent.remove(child)
     for element in root.iter():
         element.tag = element.tag.rpartition("}")[2]
+        # As CSS: variables are not for attributes.
+        paint = "".join(f"{key}:{element.attrib.pop(key)};" for key in ("fill", "stroke") if key in element.attrib)
+        if paint:
+            element.set("style", paint + element.get("style", ""))
         for key, value in list(element.attrib.items()):
             del element.attrib[key]
             element.set("href" if key == _LINK else key, _attribute(key, value, name))

@@ -51,7 +51,7 @@ def _of(session: Session) -> list[Block]:
     if conditions is None:
         blocks.append(Text(f"{label}Clocks, temperatures and discarded pairs: {_OLD}."))
     else:
-        blocks.append(_before_and_after(f"{label}before and after", start, end))
+        blocks.append(_before_and_after(f"{label}clocks and temperatures", start, end))
         blocks += _discarded(label, document, mapping(conditions))
     return [*blocks, _protocol(label, document)]
 
@@ -75,16 +75,24 @@ def _load(averages: object) -> str:
     return f"{text.number(float(found[0]), 2)} processes wanted to run, on average over the minute before"
 
 
-def _before_and_after(title: str, start: Mapping[str, Any], end: Mapping[str, Any]) -> Table:
+def _before_and_after(title: str, start: Mapping[str, Any], end: Mapping[str, Any]) -> Block:
+    both = (start, end)
     rows = [
-        ["processor clock, MHz", *(_clocks(each.get("cpu_mhz")) for each in (start, end))],
-        ["GPU clock, MHz", *(_clocks(each.get("gpu_mhz")) for each in (start, end))],
+        [name, *(_clocks(each.get(key)) for each in both)]
+        for name, key in (("processor clock, MHz", "cpu_mhz"), ("GPU clock, MHz", "gpu_mhz"))
+        if any(each.get(key) for each in both)
     ]
-    zones = [mapping(each.get("temperatures_c")) for each in (start, end)]
-    for zone in dict.fromkeys(name for each in zones for name in each):
-        rows.append([f"temperature of {zone}, degrees C", *(_clocks(each.get(zone)) for each in zones)])
-    for name, key in (("slowed down by", "throttled"), ("over-current events", "over_current")):
-        rows.append([name, *(_events(each.get(key)) for each in (start, end))])
+    for key, unit in (("temperatures_c", "degrees C"), ("heat", "so far"), ("over_current", "times so far")):
+        found = [mapping(each.get(key)) for each in both]
+        for name in dict.fromkeys(name for each in found for name in each):
+            limit = mapping(start.get("throttles_at_c")).get(name) if key == "temperatures_c" else None
+            slows = f"; slows down at {_clocks(limit)}" if limit is not None else ""
+            rows.append([f"{name}, {unit}{slows}", *(_clocks(each.get(name)) for each in found)])
+    if not rows:
+        return Text(
+            f"{title}: n/a, because this machine shows neither clocks nor temperatures, as in a virtual machine."
+        )
+    rows.append(["slowed down by", *(_events(each.get("throttled")) for each in both)])
     return Table(title, ["", "at the start", "at the end"], rows, numbers=(1, 2))
 
 

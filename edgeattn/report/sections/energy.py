@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from edgeattn.report import text
-from edgeattn.report.blocks import Block, Notes, Section, Table, Text
+from edgeattn.report.blocks import Block, Notes, Section, Text
+from edgeattn.report.by_cell import by_cell
 from edgeattn.report.drawing import drawn
 from edgeattn.report.energy import notes
 from edgeattn.report.figures import known
@@ -53,26 +57,21 @@ def _of(subject: Subject, session: Session, name: str) -> list[Block]:
             bars.append(Bar(place, gross, f"{text.number(gross)} mJ", None if net is None else max(0.0, gross - net)))
     at = text.at(document, longest)
     title = f"energy of one inference{f' at {at}' if at else ''}, mJ"
-    rows = [
-        [
-            text.length(cell),
-            each,
-            text.number(engine["energy_mj"]),
-            text.number(engine.get("energy_net_mj")),
-            text.number(engine.get("watts")),
-            SCOPES.get(str(engine["energy_scope"]), str(engine["energy_scope"])) if engine["energy_scope"] else text.NA,
-        ]
-        for cell in document["cells"]
-        for each in names
-        for engine in [cell["contestants"][each]]
-    ]
-    head = [text.unit(document), "engine", "gross mJ", "net mJ", "power W", "scope"]
     return [
         drawn(
             subject, "bars", name, title=session.series(title),
             alt=f"Bar chart: {', '.join(bar.said for bar in bars)}. Hatched: what the idle machine draws anyway.",
             key=[(each, place) for place, each in enumerate(names)], groups=[(title, bars)],
         ),
-        Table(session.series("energy of one inference"), head, rows, numbers=(0, 2, 3, 4)),
+        by_cell(
+            session, "energy of one inference", ["gross mJ", "net mJ", "power W", "scope"],
+            lambda cell, each: _row(cell["contestants"][each]), words=1,
+        ),
         Notes(said),
     ]  # fmt: skip
+
+
+def _row(engine: Mapping[str, Any]) -> list[str]:
+    scope = engine["energy_scope"]
+    figures = (engine["energy_mj"], engine.get("energy_net_mj"), engine.get("watts"))
+    return [*map(text.number, figures), SCOPES.get(str(scope), str(scope)) if scope else text.NA]

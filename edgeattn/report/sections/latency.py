@@ -8,6 +8,7 @@ from typing import Any
 from edgeattn.bench.crossing import crossing
 from edgeattn.report import text
 from edgeattn.report.blocks import Block, Notes, Picture, Section, Table, Text
+from edgeattn.report.by_cell import by_cell
 from edgeattn.report.drawing import drawn
 from edgeattn.report.evidence import Document
 from edgeattn.report.figures import known, positive
@@ -32,7 +33,7 @@ def section(subject: Subject) -> Section:
     by_length = any(cell["length"] is not None for session in sessions for cell in session.document["cells"])
     title = "Latency against length" if by_length else "Latency"
     return Section("latency", title, blocks, ("dense", "efficient", "p50", "p90", "p99", "x faster", "interval", "pair",
-                                              "pays"))  # fmt: skip
+                                              *(["pays"] if by_length else [])))  # fmt: skip
 
 
 def pictures(subject: Subject, sessions: Sequence[Session], name: str) -> list[Picture]:
@@ -142,33 +143,30 @@ def text_label(name: str) -> str:
 
 def _tables(session: Session) -> list[Block]:
     document, names, others = session.document, session.names, session.names[1:]
-    head = [
-        text.unit(document),
-        *(f"{name}, p50 ms" for name in names),
-        *(f"{name} beside {names[0]}" for name in others),
-    ]
+    lengths = [text.unit(document)] if session.by_length else []
+    head = [*lengths, *(f"{name}, p50 ms" for name in names), *(f"{name} beside {names[0]}" for name in others)]
     rows = [
         [
-            text.length(cell),
+            *([text.length(cell)] if lengths else []),
             *(text.latency(cell["contestants"][name]) for name in names),
             *(text.verdict(cell["speedups"][name], names[0]) for name in others),
         ]
         for cell in document["cells"]
     ]
     title = session.series("median time of one inference")
-    blocks: list[Block] = [Table(title, head, rows, numbers=range(len(names) + 1))]
-    tail = [
-        [text.length(cell), name, *_tail(cell["contestants"][name])] for cell in document["cells"] for name in names
+    return [
+        Table(title, head, rows, numbers=range(len(names) + len(lengths))),
+        by_cell(
+            session,
+            "slow inferences, and starting",
+            ["p90 ms", "p99 ms", "inferences timed", "cold start ms"],
+            lambda cell, name: [
+                *_tail(cell["contestants"][name]),
+                text.number(document["contestants"][name]["cold_start_ms"]),
+            ],
+        ),
+        Notes(text.timing_notes(document)),
     ]
-    blocks.append(
-        Table(
-            session.series("slow inferences, and starting"),
-            [text.unit(document), "engine", "p90 ms", "p99 ms", "inferences timed", "cold start ms"],
-            [[*row, text.number(document["contestants"][row[1]]["cold_start_ms"])] for row in tail],
-            numbers=(0, 2, 3, 4, 5),
-        )
-    )
-    return [*blocks, Notes(text.timing_notes(document))]
 
 
 def _tail(engine: Document) -> list[str]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from edgeattn.report import text
 from edgeattn.report.blocks import Block, Section, Table, Text
+from edgeattn.report.by_cell import by_cell
 from edgeattn.report.drawing import drawn
+from edgeattn.report.evidence import Document
 from edgeattn.report.figures import known, mapping
 from edgeattn.report.pictures.data import Bar
 from edgeattn.report.subject import Session, Subject
@@ -16,7 +19,7 @@ _WHY = {
     "arena_mb": "the runtime does not say what it has reserved, or an earlier version measured it",
     "device_memory_mb": "it runs on the processor, or the device does not say",
 }
-_FIGURES = (("peak_memory_mb", "peak memory"), ("arena_mb", "arena"), ("device_memory_mb", "device memory"))
+_FIGURES = {"peak_memory_mb": "peak memory", "arena_mb": "arena", "device_memory_mb": "device memory"}
 
 
 def section(subject: Subject) -> Section | None:
@@ -42,12 +45,6 @@ def _of(subject: Subject, session: Session, name: str) -> list[Block]:
         for each in names
         for facts in [document["contestants"][each]]
     ]
-    head = [text.unit(document), "engine", *(f"{title}, MB" for _, title in _FIGURES)]
-    rows = [
-        [text.length(cell), each, *(text.number(cell["contestants"][each].get(figure)) for figure, _ in _FIGURES)]
-        for cell in document["cells"]
-        for each in names
-    ]
     blocks: list[Block] = []
     if groups:
         said = "; ".join(f"{title}: {', '.join(bar.said for bar in bars)}" for title, bars in groups)
@@ -59,8 +56,24 @@ def _of(subject: Subject, session: Session, name: str) -> list[Block]:
         )  # fmt: skip
     title = session.series("on disk: graph, weights and engine")
     blocks.append(Table(title, ["engine", "on disk", "method", "runtime"], disk, numbers=(1,)))
-    blocks.append(Table(session.series("memory while it runs"), head, rows, numbers=(0, 2, 3, 4)))
-    return [*blocks, *_unknown(rows)]
+    known_here = [figure for figure in _FIGURES if any(each.get(figure) is not None for each in _engines(document))]
+    if known_here:
+        head = [f"{_FIGURES[figure]}, MB" for figure in known_here]
+        blocks.append(
+            by_cell(
+                session, "memory while it runs", head, lambda cell, each: _row(cell["contestants"][each], known_here)
+            )
+        )
+    unknown = [f"{title}, because {_WHY[figure]}" for figure, title in _FIGURES.items() if figure not in known_here]
+    return [*blocks, *([Text(f"n/a: {'; '.join(unknown)}.")] if unknown else [])]
+
+
+def _engines(document: Document) -> list[Mapping[str, Any]]:
+    return [engine for cell in document["cells"] for engine in cell["contestants"].values()]
+
+
+def _row(engine: Mapping[str, Any], figures: Sequence[str]) -> list[str]:
+    return [text.number(engine.get(figure)) for figure in figures]
 
 
 def _groups(session: Session) -> list[tuple[str, list[Bar]]]:
@@ -70,7 +83,7 @@ def _groups(session: Session) -> list[tuple[str, list[Bar]]]:
     at = text.at(document, longest)
     sizes = [known(document["contestants"][each]["disk_bytes"], "disk_bytes") for each in names]
     found = [("on disk, MB", [None if size is None else size / 1e6 for size in sizes])]
-    for figure, title in _FIGURES:
+    for figure, title in _FIGURES.items():
         values = [known(longest["contestants"][each].get(figure) or None, figure) for each in names]
         found.append((f"{title}{f' at {at}' if at else ''}, MB", values))
     bars = [(title, [_bar(place, mb) for place, mb in enumerate(values) if mb is not None]) for title, values in found]
@@ -84,13 +97,3 @@ def _bar(place: int, mb: float) -> Bar:
 def _runtime(facts: object) -> list[object]:
     found = mapping(facts)
     return [found.get("runtime"), found.get("runtime_version")]
-
-
-def _unknown(rows: Sequence[Sequence[str]]) -> list[Block]:
-    """Why a column has nothing. rows: length, engine, and the figures."""
-    said = [
-        f"{title}, because {_WHY[figure]}"
-        for place, (figure, title) in enumerate(_FIGURES)
-        if all(row[place + 2] == text.NA for row in rows)
-    ]
-    return [Text(f"n/a: {'; '.join(said)}.")] if said else []

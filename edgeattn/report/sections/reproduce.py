@@ -13,9 +13,9 @@ _PLACES = "BUNDLE is the bundle's folder; RECIPE is the recipe below, saved as a
 
 
 def section(subject: Subject) -> Section:
-    if subject.together is not None:
-        names = " ".join(shlex.quote(str(name)) for name in subject.together["contestants"])
-        blocks: list[Block] = [Code(f"{_bench(subject.together, names)} --out DIR")]
+    if bench := subject.together.get("bench"):
+        names = " ".join(shlex.quote(str(name)) for name in bench["contestants"])
+        blocks: list[Block] = [Code(f"{_bench(bench, names)} --out DIR")]
     else:
         blocks = [Text(_PLACES)]
         for evidence in subject.bundles:

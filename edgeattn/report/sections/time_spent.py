@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from edgeattn.report import text
-from edgeattn.report.blocks import Block, Folded, Section, Table, Text
+from edgeattn.profiling.kinds import WORDS
+from edgeattn.report import profile, text
+from edgeattn.report.blocks import Block, Facts, Folded, Notes, Section, Table, Text
 from edgeattn.report.drawing import drawn
 from edgeattn.report.evidence import Document
 from edgeattn.report.figures import mapping, positive
-from edgeattn.report.subject import Subject
+from edgeattn.report.subject import Session, Subject
 
 _MOST_KINDS = 5  # beside "other"; the palette has six
 _HOW = (
@@ -21,38 +22,43 @@ _HOW = (
 
 def section(subject: Subject) -> Section:
     blocks: list[Block] = []
-    for place, (evidence, document) in enumerate(subject.documents("profile")):
-        blocks += _of(subject, document, evidence.label if subject.several else "", f"time{place}")
+    for place, session in enumerate(subject.sessions("profile")):
+        blocks += _of(subject, session, f"time{place}")
     return Section("time", "Where the time goes", blocks or [Text(_HOW)], ("roofline",) if blocks else ())
 
 
-def _of(subject: Subject, document: Document, label: str, name: str) -> list[Block]:
+def _of(subject: Subject, session: Session, name: str) -> list[Block]:
+    document = session.document
     contestants = {str(each): _longest(facts) for each, facts in document["contestants"].items()}
     cells = {each: cell for each, cell in contestants.items() if cell is not None}
+    notes = Notes(list(profile.notes(document)))
     if not cells:
-        return []
+        return [notes]
     kinds = _kinds(list(cells.values()))
     rows = [(each, _by_kind(cell, kinds)) for each, cell in cells.items()]
-    length = next(iter(cells.values())).get("length")
-    at = "" if length is None else f" at length {length}"
-    lead = f"{label}: " if label else ""
-    methods = list(dict.fromkeys(str(facts["method"]) for facts in document["contestants"].values()))
+    at = text.at({"unit": document.get("unit")}, next(iter(cells.values())))
+    at = f" at {at}" if at else ""
     return [
-        Text(f"{lead}Measured operator by operator{at}, with {', '.join(methods)}: profiling itself takes time, so the "
-             "shares say more than the milliseconds."),
         drawn(
             subject, "stacked", name,
-            title=f"{lead}Time of one inference{at} by kind of work",
+            title=session.series(f"time of one inference{at} by kind of work, under the profiler"),
             alt="; ".join(f"{each}: {_said(parts)}" for each, parts in rows) + ". The table below has its figures.",
             rows=rows, kinds=kinds, measure="ms per inference, under the profiler",
         ),
-        _kind_table(f"{lead}by kind of work", cells),
-        Folded(f"{lead}By layer of the model", [_layer_table(f"{lead}time by layer", cells)]),
+        _kind_table(session.series("by kind of work"), cells),
+        *_roofline_table(session.series("how near to the limit of the device"), cells),
+        notes,
+        Facts([(kind, WORDS[kind]) for kind in WORDS if any(kind in each for each in _names(cells))]),
+        Folded(session.series("by layer of the model"), [_layer_table(session.series("time by layer"), cells)]),
         Folded(
-            f"{lead}The most costly operators",
-            [_operator_table(f"{lead}{each}", cell) for each, cell in cells.items() if cell.get("operators")],
+            session.series("the most costly operators"),
+            [_operator_table(session.series(each), cell) for each, cell in cells.items() if cell.get("operators")],
         ),
     ]  # fmt: skip
+
+
+def _names(cells: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
+    return [[str(kind["kind"]) for kind in cell["kinds"]] for cell in cells.values()]
 
 
 def _longest(facts: Document) -> Mapping[str, Any] | None:
@@ -88,31 +94,39 @@ def _said(parts: Mapping[str, float]) -> str:
     return ", ".join(f"{kind} {text.number(ms)} ms" for kind, ms in parts.items())
 
 
-def _share(part: Mapping[str, Any] | None) -> str:
-    share = (part or {}).get("share")
+def _share(share: Any) -> str:
     return text.NA if share is None else f"{100 * float(share):.0f} %"
 
 
 def _kind_table(title: str, cells: Mapping[str, Mapping[str, Any]]) -> Table:
-    names = list(cells)
     found = {each: {str(kind["kind"]): kind for kind in cell["kinds"]} for each, cell in cells.items()}
-    head = ["kind of work"]
-    for each in names:
-        head += [f"{each} ms", "share", "operators", "of the roofline"]
+    head = ["kind of work", *(word for each in cells for word in (f"{each} ms", "share"))]
     rows = []
     for kind in dict.fromkeys(kind for kinds in found.values() for kind in kinds):
-        row = [kind]
-        for each in names:
-            part = mapping(found[each].get(kind))
-            roofline = part.get("of_roofline")
-            row += [
-                text.number(part.get("ms")) if part else "-",
-                _share(part) if part else "-",
-                str(part.get("operators", text.NA)) if part else "-",
-                ("-" if not part else text.NA) if roofline is None else f"{100 * float(roofline):.0f} %",
-            ]
-        rows.append(row)
+        parts = [mapping(found[each].get(kind)) for each in cells]
+        figures = ((text.number(part.get("ms")), _share(part.get("share"))) if part else ("-", "-") for part in parts)
+        rows.append([kind, *(word for pair in figures for word in pair)])
     return Table(title, head, rows, numbers=range(1, len(head)))
+
+
+def _roofline_table(title: str, cells: Mapping[str, Mapping[str, Any]]) -> list[Table]:
+    """What each kind reaches of the roofline, and how many operators it has; nothing where no roofline is known."""
+    rows = [
+        [
+            kind["kind"],
+            each,
+            str(kind.get("operators", text.NA)),
+            text.number(kind["ms"]),
+            text.number(kind.get("roofline_ms")),
+            _share(kind.get("of_roofline")),
+        ]
+        for each, cell in cells.items()
+        for kind in cell["kinds"]
+    ]
+    if all(row[-1] == text.NA for row in rows):
+        return []
+    head = ["kind of work", "engine", "operators", "ms", "roofline ms", "share of the roofline"]
+    return [Table(title, head, rows, numbers=range(2, 6))]
 
 
 def _layer_table(title: str, cells: Mapping[str, Mapping[str, Any]]) -> Table:
@@ -127,7 +141,7 @@ def _layer_table(title: str, cells: Mapping[str, Mapping[str, Any]]) -> Table:
                 word
                 for each in cells
                 for part in [found[each].get(layer)]
-                for word in (text.number(part["ms"]) if part else "-", _share(part) if part else "-")
+                for word in (text.number(part["ms"]) if part else "-", _share(part["share"]) if part else "-")
             ),
         ]
         for layer in names
@@ -137,7 +151,7 @@ def _layer_table(title: str, cells: Mapping[str, Mapping[str, Any]]) -> Table:
 
 def _operator_table(title: str, cell: Mapping[str, Any]) -> Table:
     rows = [
-        [str(each["name"]), str(each["kind"]), str(each["layer"]), text.number(each["ms"]), _share(each)]
+        [str(each["name"]), str(each["kind"]), str(each["layer"]), text.number(each["ms"]), _share(each["share"])]
         for each in cell["operators"]
     ]
     return Table(title, ["operator", "kind of work", "layer", "ms", "share"], rows, numbers=(3, 4))
