@@ -22,7 +22,7 @@ from edgeattn.devices import fingerprint
 from edgeattn.errors import BundleError, DeviceError
 from edgeattn.jsonfile import read_json, strict_json
 from edgeattn.manifest import REPORTS, Digest
-from edgeattn.meters import choose
+from edgeattn.meters import Scope, choose
 from edgeattn.recognition import target_here
 from edgeattn.store import disk_errors, write_json
 from edgeattn.validation import Part
@@ -31,6 +31,7 @@ BASELINE, BUNDLE = "baseline.json", "bundle"
 SCHEMA_VERSION = 1
 _SAVE_AGAIN = "save the baseline again on this machine: edgeattn baseline save BUNDLE DIR"
 # Facts of a fingerprint that change no engine's speed, or are compared by themselves.
+_KNOWN_OF_A_BUILD = ("cpu_model", "architecture", "instruction_sets", "module", "power_mode")
 _NOT_COMPARED = {"memory_gib", "runtimes", "power"}
 
 
@@ -38,8 +39,8 @@ class Saved(Part):
     """baseline.json.
 
     digest: see `digest_of`. bundle: the digest by which bench.json and gate.json name it. machine: the fingerprint of
-    the machine that it was saved on. runtime: of its engine, with its version. energy: the meter that was there, which
-    a gate then needs. note: the user's, such as a commit.
+    the machine that it was saved on. runtime: of its engine, with its version. energy, energy_scope: the meter that was
+    there, and what its joules cover: a gate needs a meter of the same scope. note: the user's, such as a commit.
     """
 
     schema_version: Literal[1] = Field(alias="schema")
@@ -52,6 +53,7 @@ class Saved(Part):
     runtime: str
     runtime_version: str
     energy: str | None
+    energy_scope: Scope | None = None
     note: Annotated[str, Field(max_length=500)] | None = None
 
 
@@ -98,6 +100,7 @@ def save(bundle: Bundle, out: Path, *, note: str | None = None, machine: Mapping
         runtime=engine.runtime,
         runtime_version=version,
         energy=None if meter is None else meter.name,
+        energy_scope=None if meter is None else meter.scope,
         note=note,
     )
     if out.exists() and (not out.is_dir() or {each.name for each in out.iterdir()} - {BASELINE, BUNDLE}):
@@ -186,7 +189,7 @@ def _before(baseline: Baseline) -> tuple[Mapping[str, Any], str | None]:
     try:
         document = strict_json(file.read_bytes())
         machine, runtimes = document["machine"], document["runtimes"]
-        known = {name: machine.get(name) for name in ("cpu_model", "architecture", "instruction_sets")}
+        known = {name: machine.get(name) for name in _KNOWN_OF_A_BUILD}
         return known, runtimes.get(bundle.manifest.engines["efficient"].runtime)
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise BundleError(f"cannot be read: {error}", where=str(file), fix="build the bundle again") from error

@@ -9,7 +9,9 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
+from edgeattn.devices.profile import Name
 from edgeattn.errors import DeviceError, InconclusiveError, VerificationError
+from edgeattn.manifest import Digest
 from edgeattn.validation import Many, Part
 
 SCHEMA_VERSION = 1
@@ -37,8 +39,9 @@ class Row(Part):
     """A metric in a cell.
 
     length: along the length axis, None where it has none. kind: how it is judged. blocking: whether it decides.
-    verdict: None where it is recorded and not judged. ratio, low, high: of candidate / baseline. limit: that the
-    candidate's value must keep. minimum_detectable: see `edgeattn.gate.rule.Finding`. noise: its largest source.
+    verdict: None where it is recorded and not judged. scope: what an energy covers, such as "module". ratio, low, high:
+    of candidate / baseline. limit: that the candidate's value must keep. minimum_detectable: see
+    `edgeattn.gate.rule.Finding`. noise: its largest source.
     """
 
     metric: str
@@ -47,6 +50,7 @@ class Row(Part):
     blocking: bool
     verdict: Word | None
     unit: str | None = None
+    scope: str | None = None
     candidate: float | None = None
     baseline: float | None = None
     limit: float | None = None
@@ -65,9 +69,9 @@ class Side(Part):
 
     name: str
     path: str
-    bundle: str
-    method: str
-    runtime: str
+    bundle: Digest
+    method: Name
+    runtime: Name
     saved: dict[str, Any] | None = None
 
 

@@ -16,15 +16,20 @@ _ADVICE = "; see its noise, or raise --catch to what this machine can tell: `edg
 
 
 def rows(
-    decisions: Mapping[Key, Decision], runs: Sequence[Run], sources: Sequence[Pairs], blocking: frozenset[Key]
+    decisions: Mapping[Key, Decision],
+    runs: Sequence[Run],
+    sources: Sequence[Pairs],
+    blocking: frozenset[Key],
+    scope: str | None,
 ) -> list[Row]:
-    """A row for each metric that decides or was measured. sources: of the runs."""
+    """A row for each metric that decides or was measured. sources: of the runs. scope: of the energies."""
     found = []
     for key in sorted(decisions, key=lambda each: (each.length or 0, each.metric != P50, each.metric)):
         decision = decisions[key]
         if key not in blocking and key in runs[0].lost:
             continue  # too few samples for this percentile, or no sensor
-        found.append(_row(key, decision, runs, sources, key in blocking))
+        row = _row(key, decision, runs, sources, key in blocking)
+        found.append(row.model_copy(update={"scope": scope}) if key.metric == ENERGY else row)
     return found
 
 

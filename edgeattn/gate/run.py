@@ -19,7 +19,7 @@ from edgeattn.bench.session import opened
 from edgeattn.bundle import Bundle
 from edgeattn.devices.probe import machine_facts, usable_threads
 from edgeattn.errors import InputError, VerificationError
-from edgeattn.gate import exact, paired
+from edgeattn.gate import energy, exact, paired
 from edgeattn.gate.baseline import Baseline, require_here, require_same_target
 from edgeattn.gate.cells import changed, shared_cases
 from edgeattn.gate.document import EXIT_CODES, Document, Row, Side, command_line, verdict_of
@@ -29,13 +29,12 @@ from edgeattn.gate.rule import Rule
 from edgeattn.gate.scoring import Scored, score_both
 from edgeattn.gate.sequential import Key, Run, Source, decide
 from edgeattn.gate.session import BASELINE, CANDIDATE, ENERGY, P50, P90, P99, SIDES, Pairs
-from edgeattn.meters import Meter, choose
+from edgeattn.meters import Choice, choose_with_reasons
 from edgeattn.progress import Progress, duration
 from edgeattn.recognition import target_here
 from edgeattn.registry import did_you_mean
 
 TAIL_CATCH = 0.10  # of a p99
-_ESTIMATE = "model"  # the meter that measures nothing
 _METRICS = (P50, P90, P99, ENERGY, MEMORY, DISK, NODES, ELSEWHERE)  # beside those of the task
 
 
@@ -120,11 +119,11 @@ def gate(
     contestants = {side: contestant(bundle, "efficient", threads) for side, bundle in sides.items()}
     slowed = replace(contestants[CANDIDATE].engine, extra_work=options.extra_work)
     contestants[CANDIDATE] = replace(contestants[CANDIDATE], engine=slowed)
-    meter = choose(profile)
-    protocol = protocol_of(options.quick, meter)
+    chosen = choose_with_reasons(profile)
+    protocol = protocol_of(options.quick, chosen.meter)
     cases = shared_cases(baseline.bundle, candidate.manifest, options.lengths, protocol)
-    rows, runs = _Gate(options, rule, sides, contestants, cases, meter, protocol, watch, progress).judged(
-        saved_energy=baseline.saved.energy if baseline.saved else None, limit_bytes=profile.memory_bytes
+    rows, runs = _Gate(options, rule, sides, contestants, cases, chosen, protocol, watch, progress).judged(
+        energy_gone=energy.vanished(baseline.saved, chosen, profile), limit_bytes=profile.memory_bytes
     )
     rows = [
         _deciding(row, options.advisory) for row in (*changed(manifest, candidate.manifest, options.lengths), *rows)
@@ -148,7 +147,7 @@ def gate(
         rows=tuple(rows),
         discarded=tuple(reason for run in runs for reason in run.discarded),
         conditions=watch.facts(next((run.invalid for run in runs if run.invalid is not None), None)),
-        notes=tuple(_notes(baseline, candidate, options)),
+        notes=(*_notes(baseline, candidate, options), *energy.notes(baseline.saved, chosen)),
         calibration=None if calibration is None else dict(calibration),
         reproduce=command_line(str(candidate.path), str(baseline.path), options.arguments()),
     )
@@ -163,13 +162,13 @@ class _Gate:
     sides: Mapping[str, Bundle]
     contestants: Mapping[str, Contestant]
     cases: Sequence[Case]
-    meter: Meter | None
+    chosen: Choice
     protocol: Protocol
     watch: Watch
     progress: Progress
 
-    def judged(self, *, saved_energy: str | None, limit_bytes: int | None) -> tuple[list[Row], list[Run]]:
-        """The rows, and the runs that they rest on. saved_energy: the meter that the baseline was saved with."""
+    def judged(self, *, energy_gone: Row | None, limit_bytes: int | None) -> tuple[list[Row], list[Run]]:
+        """The rows, and the runs that they rest on. energy_gone: the row of an energy that vanished."""
         self.progress.stage("gate", "accuracy of both bundles")
         rows: list[Row] = []
         scored = score_both(self.sides, self.contestants, self.cases, self.options.ignore)
@@ -178,9 +177,7 @@ class _Gate:
             return [Row(metric="outputs", kind="outputs", blocking=True, verdict="FAIL", why=why)], []
         rows += scored.rows
         rows += [row for row in self._exact(scored) if row is not None]
-        if saved_energy not in (None, _ESTIMATE) and (self.meter is None or self.meter.name != saved_energy):
-            why = f"the baseline was saved where {saved_energy} measured energy; here it does not"
-            rows.append(Row(metric=ENERGY, kind="vanished", blocking=True, verdict="FAIL", why=why))
+        rows += [] if energy_gone is None else [energy_gone]
         rules, asking = self._rules()
         least, most = self.rule.looks[0].pairs, 2 * self.rule.looks[-1].pairs
         shortest, longest = (duration(self.protocol.seconds(len(self.cases), pairs)[0]) for pairs in (least, most))
@@ -194,12 +191,13 @@ class _Gate:
                 lengths = {key.length for key in keys}
                 cases = [case for case in self.cases if case.length in lengths]
                 protocol = replace(self.protocol, seed=self.protocol.seed + number)
-                session = stack.enter_context(opened(self.contestants, cases, protocol, self.meter, self.watch))
+                session = stack.enter_context(opened(self.contestants, cases, protocol, self.chosen.meter, self.watch))
                 sources.append(Pairs(session, cases, least, self.progress))
                 return sources[-1]
 
             decisions, runs = decide(source, rules, asking=asking)
-            rows += paired.rows(decisions, runs, sources, asking)
+            scope = None if self.chosen.meter is None else self.chosen.meter.scope
+            rows += paired.rows(decisions, runs, sources, asking, scope)
             rows += [row for row in self._memory(sources[0], limit_bytes) if row is not None]
         return rows, runs
 
@@ -211,9 +209,9 @@ class _Gate:
             rules |= {Key(case.length, name): self.rule for name in (P50, P90)}
             rules[Key(case.length, P99)] = replace(self.rule, catch=max(TAIL_CATCH, self.rule.catch))
             blocking = [P50]
-            if self.meter is not None:
+            if self.chosen.meter is not None:
                 rules[Key(case.length, ENERGY)] = self.rule
-                blocking += [ENERGY] if self.meter.name != _ESTIMATE else []
+                blocking += [ENERGY] if self.chosen.meter.scope != energy.ESTIMATE else []
             asking |= {Key(case.length, name) for name in blocking if name not in self.options.advisory}
         return rules, frozenset(asking)
 

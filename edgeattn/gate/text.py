@@ -24,8 +24,9 @@ def headline(document: Document) -> str:
 
 
 def cell(row: Row, unit: str | None) -> str:
-    """ "p50 at 128 tokens"."""
-    return row.metric if row.length is None else f"{row.metric} at {row.length} {unit or 'long'}"
+    """ "p50 at 128 tokens"; "energy (module) at 128 tokens", which says what the joules cover."""
+    metric = row.metric if row.scope is None else f"{row.metric} ({row.scope})"
+    return metric if row.length is None else f"{metric} at {row.length} {unit or 'long'}"
 
 
 def verdict(row: Row) -> str:
