@@ -6,8 +6,9 @@ from xml.etree import ElementTree as Xml
 
 import pytest
 
+from edgeattn.errors import DeviceError
 from edgeattn.gate import junit, markdown
-from edgeattn.gate.document import Document, Row, Side
+from edgeattn.gate.document import Document, Row, Side, received
 from edgeattn.gate.report import print_document
 from edgeattn.gate.text import calibration
 
@@ -57,6 +58,15 @@ def test_markup_of_names_is_shown_and_not_obeyed():
         assert markup not in body
     assert "x\\|y&lt;img" in body, "a cell of the table stays one cell"
     assert {line.count(" | ") for line in body.splitlines() if line.startswith("| ")} == {9}
+
+
+@pytest.mark.parametrize("name", ["runtime", "method", "bundle"])
+def test_markup_in_what_a_device_says_of_a_side_is_refused(name):
+    answer = document(SLOW).model_dump(mode="json", by_alias=True)
+    assert received(answer, "board").candidate.runtime == "onnxruntime"
+    answer["candidate"][name] = "`<img src=x>`"
+    with pytest.raises(DeviceError, match=rf"candidate\.{name}: String should match pattern"):
+        received(answer, "board")
 
 
 def test_the_table_on_the_terminal_obeys_no_escape_sequence(capsys):
