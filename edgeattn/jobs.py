@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from edgeattn.errors import ResourceError
-from edgeattn.progress import Progress, duration
+from edgeattn.progress import Progress
 
 if TYPE_CHECKING:
     from edgeattn.bundle import Bundle
@@ -211,11 +211,6 @@ class Bench(_OnBundle):
 
         scenario = scenario_of(self.scenario, rate_per_s=self.rate, batch_size=self.batch_size)
         protocol = Protocol.quick() if self.quick else Protocol()
-        spec, count = bundles[0].manifest.bench, max(2, len(bundles))
-        lengths, pairs = self.lengths or spec.lengths or (None,), self.pairs or spec.pairs
-        least, most = scenario.protocol(protocol).seconds(len(lengths), pairs, count)
-        what = "dense and efficient" if len(bundles) == 1 else f"{count} bundles"
-        progress.stage(self.name, f"{what} in turn, takes {duration(least)} to {duration(most)}")
         document = bench(
             bundles,
             lengths=self.lengths,

@@ -12,8 +12,8 @@ from edgeattn.bench.scenarios import Scenario, scenario_of
 from edgeattn.bundle import Bundle
 from edgeattn.devices.probe import usable_threads
 from edgeattn.errors import InputError
-from edgeattn.meters import choose_with_reasons
-from edgeattn.progress import Progress
+from edgeattn.meters import choose_with_reasons, slowness
+from edgeattn.progress import Progress, duration
 from edgeattn.recognition import target_here
 
 
@@ -57,12 +57,18 @@ def bench(
         scenario.case(manifest, evaluation, length, protocol.feeds)
         for length in dict.fromkeys(lengths or manifest.bench.lengths or (None,))
     ]
-    chosen = choose_with_reasons(profiles[0])
+    chosen, pairs = choose_with_reasons(profiles[0]), pairs or manifest.bench.pairs
+    if progress:
+        windows = 0.0 if chosen.meter is None else slowness(chosen.meter)
+        timed = scenario.protocol(protocol)
+        least, most = timed.seconds(len(cases), pairs, len(contestants), slowness=windows)
+        what = "dense and efficient" if len(bundles) == 1 else f"{len(bundles)} bundles"
+        progress.stage("bench", f"{what} in turn, takes {duration(least)} to {duration(most)}")
     document = session.run(
         contestants,
         cases,
         reference=next(iter(contestants)),
-        pairs=pairs or manifest.bench.pairs,
+        pairs=pairs,
         unit=manifest.length_unit,
         scenario=scenario,
         meter=chosen.meter,

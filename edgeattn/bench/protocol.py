@@ -28,12 +28,16 @@ class Protocol:
     feeds: int = 8  # different inputs, used in rotation
     seed: int = 0
 
-    def seconds(self, lengths: int, pairs: int, contestants: int = 2) -> tuple[float, float]:
-        """The least and the most seconds of a session: every process is steady at once, or none ever is."""
+    def seconds(self, lengths: int, pairs: int, contestants: int = 2, *, slowness: float = 1.0) -> tuple[float, float]:
+        """The least and the most seconds of a session: every process is steady at once, or none ever is.
+
+        slowness: of its meter (`edgeattn.meters.slowness`); 0 without a meter. Pairs that are taken again, and a board
+        that has to cool, come on top.
+        """
 
         def session(warm_s: float, timed_s: float) -> float:
             pair_s = START_S + contestants * (LOAD_S + lengths * (warm_s + timed_s))
-            return pairs * pair_s + (contestants * lengths + 1) * self.energy_s
+            return pairs * pair_s + (contestants * lengths + 1) * self.energy_s * slowness
 
         return (
             session(self.warm_min_s, self.blocks * self.block_s),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from edgeattn.bench.protocol import Protocol
 
 
@@ -19,3 +21,11 @@ def test_the_full_protocol_warms_up_and_measures_energy_for_seconds() -> None:
         "a window of 10 s, longer for a slow sensor, per contestant and length; idle"
     )
     assert Protocol.quick().facts()["energy"] == "over the timed blocks, no idle baseline"
+
+
+def test_a_slow_meter_makes_the_session_longer_and_none_makes_it_shorter() -> None:
+    full, windows = Protocol(), 2 * 2 + 1  # two contestants at two lengths, and the idle baseline
+    least, most = full.seconds(2, 6)
+    assert full.seconds(2, 6, slowness=10.0) == pytest.approx((least + windows * 90, most + windows * 90))
+    assert full.seconds(2, 6, slowness=0.0) == pytest.approx((least - windows * 10, most - windows * 10))
+    assert Protocol.quick().seconds(2, 6, slowness=10.0) == Protocol.quick().seconds(2, 6)
