@@ -33,10 +33,8 @@ def save(reports: Mapping[str, Document], bundles: Sequence[Bundle], out: Path) 
     if len(bundles) == 1:
         found = evidence(bundles[0])
         # Another session of single requests replaces all that was timed before it, maybe on another machine.
-        kept = {name: found.documents[name] for name in _UNTIMED if name in found.documents}
-        subject = Subject(
-            [replace(found, documents={**(kept if "bench" in documents else found.documents), **documents})]
-        )
+        kept = {name: each for name, each in found.documents.items() if name in _UNTIMED or "bench" not in documents}
+        subject = Subject([replace(found, documents={**kept, **documents})])
     else:
         names = list(next(iter(documents.values()))["contestants"])
         subject = Subject([evidence(*each) for each in zip(bundles, names, strict=True)], together=documents)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from edgeattn.report import text
@@ -59,21 +59,17 @@ def _of(subject: Subject, session: Session, name: str) -> list[Block]:
     known_here = [figure for figure in _FIGURES if any(each.get(figure) is not None for each in _engines(document))]
     if known_here:
         head = [f"{_FIGURES[figure]}, MB" for figure in known_here]
-        blocks.append(
-            by_cell(
-                session, "memory while it runs", head, lambda cell, each: _row(cell["contestants"][each], known_here)
-            )
-        )
+
+        def row(cell: Mapping[str, Any], each: str) -> list[str]:
+            return [text.number(cell["contestants"][each].get(figure)) for figure in known_here]
+
+        blocks.append(by_cell(session, "memory while it runs", head, row))
     unknown = [f"{title}, because {_WHY[figure]}" for figure, title in _FIGURES.items() if figure not in known_here]
     return [*blocks, *([Text(f"n/a: {'; '.join(unknown)}.")] if unknown else [])]
 
 
 def _engines(document: Document) -> list[Mapping[str, Any]]:
     return [engine for cell in document["cells"] for engine in cell["contestants"].values()]
-
-
-def _row(engine: Mapping[str, Any], figures: Sequence[str]) -> list[str]:
-    return [text.number(engine.get(figure)) for figure in figures]
 
 
 def _groups(session: Session) -> list[tuple[str, list[Bar]]]:

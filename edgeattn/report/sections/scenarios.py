@@ -19,8 +19,8 @@ _SAID = {
     "offline": "Throughput: batches one after the other, with nobody waiting for a single answer.",
     "server": "Requests that arrive at random, the same schedule for every engine. Latency counts from the moment a "
     "request was due, so that waiting in the queue is part of it.",
-    "decode": "Writing token by token: the time of one more token, with what was read before carried along as the state. "
-    "The length is that of the context so far.",
+    "decode": "Writing token by token: the time of one more token, with what was read before carried along as the "
+    "state. The length is that of the context so far.",
 }
 
 

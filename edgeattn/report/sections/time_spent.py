@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from edgeattn.profiling.kinds import WORDS
 from edgeattn.report import profile, text
 from edgeattn.report.blocks import Block, Facts, Folded, Notes, Section, Table, Text
 from edgeattn.report.drawing import drawn
 from edgeattn.report.evidence import Document
 from edgeattn.report.figures import mapping, positive
+from edgeattn.report.kinds import KINDS
 from edgeattn.report.subject import Session, Subject
 
 _MOST_KINDS = 5  # beside "other"; the palette has six
@@ -48,7 +48,7 @@ def _of(subject: Subject, session: Session, name: str) -> list[Block]:
         _kind_table(session.series("by kind of work"), cells),
         *_roofline_table(session.series("how near to the limit of the device"), cells),
         notes,
-        Facts([(kind, WORDS[kind]) for kind in WORDS if any(kind in each for each in _names(cells))]),
+        Facts([(kind, KINDS[kind]) for kind in KINDS if any(kind in each for each in _names(cells))]),
         Folded(session.series("by layer of the model"), [_layer_table(session.series("time by layer"), cells)]),
         Folded(
             session.series("the most costly operators"),
