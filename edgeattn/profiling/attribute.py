@@ -65,8 +65,8 @@ def _fill(places: Sequence[str | None]) -> list[str]:
 def cell(found: Sequence[Attributed], nodes: Nodes) -> dict[str, Any]:
     """What the operators add up to, as JSON: {total_ms, layers, kinds, operators}. Each part sums to the total.
 
-    nodes: of the graph that the operators name. A kind's "nodes" are the places in it that each of its operators runs;
-    a node that several name is the first one's.
+    nodes: of the graph that the operators name. A kind's "nodes" are the places in it that each of its operators runs,
+    for counting; a node that several name is the first one's.
     """
     total_ms = sum(each.operator.ms for each in found)
     by_layer, by_kind = defaultdict[str, float](float), defaultdict[Kind, list[float]](list)
@@ -75,7 +75,9 @@ def cell(found: Sequence[Attributed], nodes: Nodes) -> dict[str, Any]:
     for each in found:
         by_layer[each.layer] += each.operator.ms
         by_kind[each.kind].append(each.operator.ms)
-        if own := [left.pop(name) for name in each.operator.nodes if name in left]:
+        own = [left.pop(name) for name in each.operator.nodes if name in left]
+        # A copy that takes no time is none: the runtime reads its input in another shape.
+        if own and (each.operator.ms or each.kind != "data movement"):
             places[each.kind].append(own)
 
     def shared(ms: float) -> dict[str, float]:

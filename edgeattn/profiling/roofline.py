@@ -64,7 +64,7 @@ def _bounds(contestant: Mapping[str, Any], document: Mapping[str, Any], bundle: 
     for cell in contestant["cells"]:
         if cell["graph"] not in bundle.manifest.files:  # the profile may be a device's
             raise BundleError(f"{cell['graph']} is not a graph of the bundle")
-    axis, batch = bundle.manifest.length_axis, bundle.manifest.bench.batch_size
+    axis = bundle.manifest.length_axis
     argument = {
         "measured": {"runtime": contestant["runtime"], "threads": document["threads"]} if measured else None,
         "profile": device.model_dump_json(),
@@ -72,7 +72,7 @@ def _bounds(contestant: Mapping[str, Any], document: Mapping[str, Any], bundle: 
         "cells": [
             {
                 "graph": str(bundle.path / cell["graph"]),
-                "sizes": {BATCH: batch, **({axis: cell["length"]} if axis and cell["length"] else {})},
+                "sizes": {BATCH: cell["batch_size"], **({axis: cell["length"]} if axis and cell["length"] else {})},
                 "kinds": {kind["kind"]: kind["nodes"] for kind in cell["kinds"]},
             }
             for cell in contestant["cells"]

@@ -33,7 +33,7 @@ def profiled(bundles: Sequence[Bundle], bench: Mapping[str, Any], progress: Prog
 
     {schema, bundle, created_utc, machine, threads, unit,
      contestants: {name: {runtime, method, unavailable,
-       cells: [{length, graph, total_ms, inference_ms, timed_ms, layers: [{layer, ms, share}],
+       cells: [{length, batch_size, graph, total_ms, inference_ms, timed_ms, layers: [{layer, ms, share}],
                 kinds: [{kind, ms, share, operators, nodes}],
                 operators: [{name, type, kind, layer, ms, share}]}]}}}
 
@@ -110,6 +110,7 @@ def _contestant(name: str, engine: Engine, cases: Sequence[Case], bench: Mapping
         nodes = read_nodes(engine.root / found.graph)
         facts = {
             "length": case.length,
+            "batch_size": case.batch_size,
             "graph": found.graph,
             "inference_ms": found.inference_ms,
             "timed_ms": timed["contestants"][name]["p50_ms"],

@@ -91,7 +91,7 @@ class OpenVino(GraphRuntime[Settings]):
     ) -> Profile | None:
         """By OpenVINO's performance counters."""
         return counted_profile(
-            graph, feeds, inferences, self._compiled(graph, engine, threads, facts, {"PERF_COUNT": True})
+            graph, feeds, inferences, lambda: self._compiled(graph, engine, threads, facts, {"PERF_COUNT": True})
         )
 
     def _compiled(

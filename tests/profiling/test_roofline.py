@@ -24,7 +24,7 @@ def kind(name, ms, nodes):
 def profile():
     """Of the efficient graph of the tiny bundle: Gather, MatMul, Tanh, MatMul and more."""
     cell = {
-        "length": 8, "graph": "model.onnx", "total_ms": 4.0, "inference_ms": 6.0, "timed_ms": 3.0,
+        "length": 8, "batch_size": 1, "graph": "model.onnx", "total_ms": 4.0, "inference_ms": 6.0, "timed_ms": 3.0,
         "layers": [{"layer": "other", "ms": 4.0, "share": 1.0}],
         "kinds": [kind("matmul", 1e-9, [[1], [3]]), kind("activation", 3.0, [[2]]), kind("other", 1.0, [])],
         "operators": [],
