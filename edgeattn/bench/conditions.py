@@ -138,8 +138,9 @@ def too_many(reasons: list[str], taken: int, wanted: int) -> str | None:
 
 def invalid_because(document: Mapping[str, Any]) -> str | None:
     """Why the session of a bench document says nothing; None where it is valid."""
-    conditions = document.get("conditions")  # older documents have none
-    return None if conditions is None else conditions["invalid"]
+    conditions = document.get("conditions")  # older documents have none, and a device may send anything
+    found = conditions.get("invalid") if isinstance(conditions, Mapping) else None
+    return None if found is None else str(found)
 
 
 def _apart(zone: Zone, first: Zone) -> str:

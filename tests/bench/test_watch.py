@@ -9,7 +9,7 @@ import pytest
 
 from edgeattn.bench import session
 from edgeattn.bench.bundles import bench
-from edgeattn.bench.conditions import Watch
+from edgeattn.bench.conditions import Watch, invalid_because
 from edgeattn.cli.main import run
 from edgeattn.devices.conditions import Probe
 
@@ -86,6 +86,12 @@ def test_an_invalid_session_exits_with_4_and_is_written_nevertheless(tiny, hasty
     assert document["conditions"]["invalid"] == why
     assert document["pairs"] == len(document["cells"][0]["contestants"]["dense"]["p50_ms_by_pair"]) == 1
     assert (tiny.path / "report.html").exists()
+
+
+@pytest.mark.parametrize("conditions", [None, "\x1b[31m", [], {}, {"invalid": None}])
+def test_what_another_machine_says_of_its_conditions_is_not_trusted(conditions):
+    assert invalid_because({"conditions": conditions}) is None
+    assert invalid_because({"conditions": {"invalid": 3}}) == "3"
 
 
 class Cooling(Watch):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import sys
+from contextlib import closing
 from xml.etree import ElementTree as Xml
 
 import pytest
@@ -90,6 +92,26 @@ def test_a_damaged_history_costs_no_bench(tiny, history, quick_bench, capsys):
     assert history.read_text() == "notes" * 1000
     assert run(["history"]) == 2
     assert "fix: move it away" in capsys.readouterr().err
+
+
+def test_a_locked_history_costs_no_bench(tiny, history, caplog, monkeypatch):
+    monkeypatch.setattr("edgeattn.history.file._WAIT_S", 0.1)
+    monkeypatch.setattr("edgeattn.history.keep.measurements", lambda document, bundles: [row(1, 10.0)])
+    append(history, [])
+    with closing(sqlite3.connect(history, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        keep({}, [tiny])
+    assert "the bench is not in the history: " in caplog.text
+    assert "is locked by another process" in caplog.text
+    assert read(history) == []
+
+
+def test_an_invalid_session_is_not_kept(tiny, history, caplog):
+    keep({"conditions": {"invalid": "2 of 3 pairs were discarded: hot\x1b[31m"}}, [tiny])
+    assert caplog.messages == [
+        "the bench is not in the history, its session is invalid: 2 of 3 pairs were discarded: hot"
+    ]
+    assert not history.exists()
 
 
 def test_a_document_of_a_device_that_is_none(tiny, history, caplog):

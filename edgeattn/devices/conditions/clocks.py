@@ -10,9 +10,10 @@ from pathlib import Path
 
 from edgeattn.devices.cgroup import read, read_int
 
+GPU = "the GPU"
 _CPU = "sys/devices/system/cpu"
 # Folders of GPUs in devfreq: 17000000.gpu on Orin (.ga10b in JetPack 5, .gv11b on Xavier), gpu-gpc-0 on Thor.
-_GPU = re.compile(r"\.gpu$|\.g[apv]\d{2}b$|^gpu-gpc-0$")
+_GPU_FOLDER = re.compile(r"\.gpu$|\.g[apv]\d{2}b$|^gpu-gpc-0$")
 
 
 class Clocks:
@@ -20,7 +21,7 @@ class Clocks:
 
     def __init__(self, root: Path) -> None:
         self._cpus = sorted((root / _CPU).glob("cpu[0-9]*/cpufreq"))
-        self._gpus = [folder for folder in (root / "sys/class/devfreq").glob("*") if _GPU.search(folder.name)]
+        self._gpus = [folder for folder in (root / "sys/class/devfreq").glob("*") if _GPU_FOLDER.search(folder.name)]
 
     def governor(self) -> str | None:
         """Of the processor: "performance", or all of them where cores have different ones."""
@@ -35,7 +36,7 @@ class Clocks:
         """Core or GPU -> the highest clock that it may take now: heat lowers it, and so does a power mode."""
         cores = _mhz(self._cpus, "scaling_max_freq", 1e3)
         gpus = _mhz(self._gpus, "max_freq", 1e6)
-        return cores | ({"the GPU": max(gpus.values())} if gpus else {})
+        return cores | ({GPU: max(gpus.values())} if gpus else {})
 
     def gpu_mhz(self) -> int | None:
         """Of a GPU that shares the processor's memory, now."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from edgeattn.devices.board import board_facts
 from edgeattn.devices.conditions import raspberry_pi
-from edgeattn.devices.conditions.clocks import Clocks
+from edgeattn.devices.conditions.clocks import GPU, Clocks
 from edgeattn.devices.conditions.events import Events
 from edgeattn.devices.conditions.nvidia_gpu import NvidiaGpu
 from edgeattn.devices.conditions.thermal import Thermal, Zone
@@ -42,6 +42,8 @@ class Conditions:
             "governor": self.governor,
             "cpu_mhz": self.cpu_mhz,
             "gpu_mhz": self.gpu_mhz,
+            "cpu_limit_mhz": max((mhz for name, mhz in self.limits_mhz.items() if name != GPU), default=None),
+            "gpu_limit_mhz": self.limits_mhz.get(GPU),
             "temperatures_c": {zone.name: zone.celsius for zone in self.zones},
             "throttles_at_c": {zone.name: zone.throttle_c for zone in self.zones if zone.throttle_c is not None},
             "throttled": list(self.throttled),
