@@ -26,6 +26,7 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from edgeattn.distill.batching import Unpadded, collate
+from edgeattn.distill.curve import Curve
 from edgeattn.errors import TrainingError
 from edgeattn.progress import Progress
 from edgeattn.store import write_json
@@ -89,11 +90,12 @@ class _NotFiniteError(ArithmeticError):
 
 
 class _Watch(TrainerCallback):
-    """Shows progress, and stops before gradients that are not finite spoil the weights."""
+    """Shows progress, keeps the curve, and stops before gradients that are not finite spoil the weights."""
 
-    def __init__(self, phase: str, objective: Objective, progress: Progress | None) -> None:
+    def __init__(self, phase: str, objective: Objective, curve: Curve, progress: Progress | None) -> None:
         self._phase = phase
         self._objective = objective
+        self._curve = curve
         self._progress = progress
         self._started = time.monotonic()
         self._first: int | None = None
@@ -106,6 +108,7 @@ class _Watch(TrainerCallback):
                 raise _NotFiniteError(f"the gradient of {name} is not finite")
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        self._curve.add(state.global_step, self._objective.last)
         if self._first is None:
             self._first = state.global_step - 1
         rate = (state.global_step - self._first) / (time.monotonic() - self._started)
@@ -116,6 +119,7 @@ class _Watch(TrainerCallback):
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
         facts = {"step": state.global_step, "loss": self._objective.last, "tokens": self._objective.tokens}
+        facts["curve"] = self._curve.state
         write_json(folder / _COMPLETE, facts)  # whole or not at all: a kill in between leaves no empty file
 
 
@@ -135,14 +139,16 @@ def train(
     """Trains the objective's parameters that require gradients, for `steps` steps, on the GPU where there is one.
 
     phase: its name in messages. Checkpoints go to `work`; training goes on from the newest whole one there.
-    Returns {"steps", "resumed_from", "seconds", "tokens", "loss"}, with the models back on their device. Raises
-    TrainingError where loss or gradients become NaN or infinite.
+    Returns {"steps", "resumed_from", "seconds", "tokens", "loss", "curve"}, with the models back on their device; the
+    curve is `Curve.points`. Raises TrainingError where loss or gradients become NaN or infinite.
     """
+    curve = Curve(steps)
     home = next(objective.parameters()).device
     resume = _newest_whole(work)
     if resume is not None:
         before = json.loads((resume / _COMPLETE).read_text())
         objective.last, objective.tokens = before["loss"], before["tokens"]
+        curve = Curve(steps, before.get("curve", ()))  # a checkpoint of an older version has none
         LOG.info("%s goes on from its checkpoint at step %d of %d", phase, before["step"], steps)
     arguments = TrainingArguments(
         output_dir=str(work),
@@ -172,7 +178,7 @@ def train(
         args=arguments,
         train_dataset=samples,
         data_collator=collate,
-        callbacks=[_Watch(phase, objective, progress)],
+        callbacks=[_Watch(phase, objective, curve, progress)],
     )
     trainer.remove_callback(PrinterCallback)
     started = time.monotonic()
@@ -195,6 +201,7 @@ def train(
         "seconds": round(time.monotonic() - started, 3),
         "tokens": objective.tokens,
         "loss": objective.last,
+        "curve": curve.points,
     }
 
 

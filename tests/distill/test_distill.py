@@ -164,7 +164,7 @@ def test_goes_on_from_its_last_checkpoint(text, tmp_path, monkeypatch, caplog):
         "finetune goes on from its checkpoint at step 4 of 10",
     ]
     # What a finished phase cannot find out again comes from its checkpoint.
-    for fact in ("loss", "tokens", "steps"):
+    for fact in ("loss", "tokens", "steps", "curve"):
         assert facts["transfer"][fact] == expected["transfer"][fact]
     # The Trainer draws the order of the epoch that was cut off anew, so the end is near, not the same.
     assert facts["finetune"]["tokens"] == pytest.approx(expected["finetune"]["tokens"], rel=0.3)
