@@ -55,8 +55,8 @@ def _on_a_quiet_machine(runtime: str, threads: int) -> dict[str, float]:
     busy = os.getloadavg()[0]
     if busy > _QUIET * usable_cores():
         LOG.warning(
-            "the rates of %s are measured while this machine is busy (load %.1f on %g cores), and may be too low: run "
-            "again with --fresh when it is quiet",
+            "the rates of %s are measured while this machine is busy (load %.1f on %g cores), and may be too low: "
+            "`edgeattn estimate --fresh` measures them again when it is quiet",
             runtime, busy, usable_cores(),
         )  # fmt: skip
     return measure(runtime, threads)

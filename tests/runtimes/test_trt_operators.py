@@ -39,7 +39,7 @@ def test_a_layers_name_lists_its_nodes(layer, nodes):
 
 
 def test_detailed_information_is_taken_before_the_name():
-    metadata = "[ONNX Layer: node_MatMul_2]\x1e[ONNX Layer: node_gelu]\x1e[ONNX Layer: gone]"
+    metadata = "[ONNX Layer: node_MatMul_2]\x1f[ONNX Layer: node_gelu]\x1e[ONNX Layer: gone]"
     found = traced("__myl_Fc_myl0_3", LayerType="kgen", Metadata=metadata)
     assert (found.kind, found.nodes) == ("kgen", ("node_MatMul_2", "node_gelu"))
 

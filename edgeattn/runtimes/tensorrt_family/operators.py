@@ -2,8 +2,8 @@
 
 TensorRT names a layer by the nodes that it fused: "node_a + node_b", "PWN(node_a, node_b)", "node_a || node_b" side by
 side, "{ForeignNode[node_a...node_b]}" for all from the first to the last. An engine that was built with detailed
-information also lists them in the layer's "Metadata", as "[ONNX Layer: node_a]". Written against NVIDIA's documents of
-the engine inspector and the profiler; not run on hardware yet.
+information also lists them in the layer's "Metadata", each as "[ONNX Layer: node_a]" with control characters between
+them. Written against NVIDIA's documents of the engine inspector and the profiler; not run on hardware yet.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 from edgeattn.runtimes.base import OperatorTime
 from edgeattn.runtimes.nodes import Nodes
 
-_METADATA = re.compile(r"\[ONNX Layer: ([^\]\x1e]+)\]")
+_METADATA = re.compile(r"\[ONNX Layer: ([^\]]+)\]")
 _SPAN = re.compile(r"([^\s\[\]{}(),+|]+?)\.\.\.([^\s\[\]{}(),+|]+)")
 _WORDS = re.compile(r"[^\s\[\]{}(),+|]+")
 _COPY = re.compile(r"^(Reformatting CopyNode|reshape_(before|after)_|copied_)|^\[?COPY", re.IGNORECASE)
