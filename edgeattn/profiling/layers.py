@@ -90,9 +90,21 @@ def _after(node: Node, nodes: Nodes) -> list[Node]:
 def _prefixes(modules: Sequence[str]) -> list[str]:
     """The modules that are layers, "encoder.layer.3", in order: those with an attention inside, else the outermost of
     a numbered list."""
-    within = [_numbered(module, ATTENTION) for module in modules]
-    found = list(dict.fromkeys(filter(None, within)))
-    return found or list(dict.fromkeys(filter(None, (_numbered(module, None) for module in modules))))
+    within = dict.fromkeys(_numbered(module, ATTENTION) for module in modules)
+    found = [prefix for prefix in within if prefix]
+    found = found or [prefix for prefix in dict.fromkeys(_numbered(module, None) for module in modules) if prefix]
+    lists = list(dict.fromkeys(map(_list_of, found)))
+    # By number: what layers compute from sizes alone may be written before all of them.
+    return sorted(found, key=lambda prefix: (lists.index(_list_of(prefix)), _numbers_in(prefix)))
+
+
+def _list_of(prefix: str) -> str:
+    """ "encoder.layer.*" of "encoder.layer.3"."""
+    return ".".join("*" if part.isdigit() else part for part in prefix.split("."))
+
+
+def _numbers_in(prefix: str) -> list[int]:
+    return [int(part) for part in prefix.split(".") if part.isdigit()]
 
 
 def _numbered(module: str, inside: re.Pattern[str] | None) -> str | None:

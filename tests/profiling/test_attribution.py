@@ -62,8 +62,12 @@ def test_without_names_of_modules_no_layer_is_made_up(tmp_path):
          ["0", "0", "1", "after"]),
         (["embed", "mixer.3.token_mixing", "mixer.3.norm", "mixer.7.token_mixing", "norm"],
          ["before", "0", "0", "1", "after"]),
+        (["vit.layers.2.attention", "vit.layers.10.attention", "vit.layers.0.attention", "vit.layers.2.mlp"],
+         ["1", "2", "0", "1"]),
+        (["encoder.layers.1.self_attn", "encoder.layers.0.self_attn", "decoder.layers.0.self_attn"],
+         ["1", "0", "2"]),
     ],
-    ids=["stages", "sublayers", "gpt2", "no attention"],
+    ids=["stages", "sublayers", "gpt2", "no attention", "sizes first", "two lists"],
 )  # fmt: skip
 def test_layers_are_counted_as_they_run(tmp_path, modules, expected):
     nodes = [
