@@ -25,7 +25,8 @@ def headline(document: Document) -> str:
 
 def cell(row: Row, unit: str | None) -> str:
     """ "p50 at 128 tokens"; "energy (module) at 128 tokens", which says what the joules cover."""
-    metric = row.metric if row.scope is None else f"{row.metric} ({row.scope})"
+    scope = "estimate" if row.scope == "model" else row.scope
+    metric = row.metric if scope is None else f"{row.metric} ({scope})"
     return metric if row.length is None else f"{metric} at {row.length} {unit or 'long'}"
 
 

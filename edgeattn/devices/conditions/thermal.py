@@ -45,7 +45,7 @@ class Thermal:
     """The thermal zones and the cooling devices of the machine below `root`.
 
     guarded: whether its trip points are those of the chip, as a board's device tree has them. On a PC they are its
-    maker's choice: of the case, or low ones at which only a fan starts.
+    maker's choice, often of the case: there, no zone has a throttle point.
     """
 
     def __init__(self, root: Path) -> None:
@@ -64,7 +64,7 @@ class Thermal:
         for folder, name, throttle_c, critical_c in self._zones:
             celsius = _celsius(folder / "temp")
             if celsius is not None:
-                found.append(Zone(name, celsius, throttle_c, critical_c))
+                found.append(Zone(name, celsius, throttle_c if self.guarded else None, critical_c))
         return tuple(found)
 
     def slowing(self) -> list[str]:
