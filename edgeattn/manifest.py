@@ -130,7 +130,7 @@ class DecodeGraph(Part):
     outputs: Annotated[tuple[TensorSpec, ...], Field(min_length=1)]
     carried: tuple[Carried, ...]
     least_cosine: Annotated[float, Field(ge=0, le=1)]
-    cosine: Annotated[float, Field(ge=-1, le=1)]
+    cosine: Annotated[float, Field(ge=-1, le=1)] | None = None
 
 
 class TaskSpec(Part):

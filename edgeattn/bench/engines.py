@@ -12,7 +12,7 @@ from edgeattn.bench.leg import Engine
 from edgeattn.bundle import Bundle
 from edgeattn.errors import BundleError
 
-_GOLDEN_OF: Mapping[str, Literal["student", "teacher"]] = {"dense": "teacher", "efficient": "student"}
+GOLDEN_OF: Mapping[str, Literal["student", "teacher"]] = {"dense": "teacher", "efficient": "student"}
 
 
 def engine_of(bundle: Bundle, side: str, threads: int | None = None) -> Engine:
@@ -35,6 +35,6 @@ def contestant(bundle: Bundle, side: str, threads: int | None = None) -> Contest
         disk_bytes=disk_bytes(manifest.files, reference.graph, reference.path),
         golden=list(one_by_one(manifest, samples)),
         samples=samples,
-        against=_GOLDEN_OF[side],
+        against=GOLDEN_OF[side],
         least_cosine=reference.least_cosine,
     )

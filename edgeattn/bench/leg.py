@@ -23,10 +23,10 @@ from edgeattn._worker_child import peak_bytes
 from edgeattn.bench.extra_work import Slowed
 from edgeattn.bench.inputs import Arrays, load_feeds, save_feeds
 from edgeattn.errors import DeviceError
-from edgeattn.interface import Carried
+from edgeattn.manifest import DecodeGraph
 from edgeattn.runtimes import RUNTIMES
 from edgeattn.runtimes.base import DeviceSession, Session
-from edgeattn.runtimes.decoder import Decoder
+from edgeattn.runtimes.decoder import open_decoder
 from edgeattn.scratch import OTHER_FOLDER, scratch
 from edgeattn.store import disk_errors
 from edgeattn.worker import Process
@@ -43,7 +43,7 @@ MIN_TICKS = 50
 class Engine:
     """An engine folder in a bundle, and how to run it. extra_work: see `edgeattn.bench.extra_work`.
 
-    carried: of a graph of one token; it is then run by a `Decoder`.
+    decode: a graph of one token, directly in `root`, that texts are read with in place of an engine folder.
     """
 
     root: Path
@@ -51,7 +51,7 @@ class Engine:
     runtime: str
     threads: int | None = None
     extra_work: float = 0.0
-    carried: tuple[Carried, ...] | None = None
+    decode: DecodeGraph | None = None
 
 
 class Leg:
@@ -70,7 +70,7 @@ class Leg:
             "runtime": engine.runtime,
             "threads": engine.threads,
             "extra_work": engine.extra_work,
-            "carried": None if engine.carried is None else [each.model_dump_json() for each in engine.carried],
+            "decode": None if engine.decode is None else engine.decode.model_dump_json(),
             "feeds": [str(path) for path in feeds],
             "quiet": quiet,
         }
@@ -160,9 +160,10 @@ def serve(argument: dict[str, Any]) -> Callable[[dict[str, Any]], dict[str, Any]
     cases = [load_feeds(Path(path)) for path in argument["feeds"]]
 
     def load() -> Session:
-        session = runtime.load(Path(argument["root"]), Path(argument["folder"]), argument["threads"])
-        if argument["carried"] is not None:
-            session = Decoder(session, [Carried.model_validate_json(each) for each in argument["carried"]])
+        root, threads = Path(argument["root"]), argument["threads"]
+        if argument["decode"] is not None:
+            return open_decoder(root, DecodeGraph.model_validate_json(argument["decode"]), threads)
+        session = runtime.load(root, Path(argument["folder"]), threads)
         return Slowed(session, argument["extra_work"]) if argument["extra_work"] else session
 
     return Answers(load, cases)

@@ -46,8 +46,8 @@ if TYPE_CHECKING:
     default="single",
     metavar="NAME",
     show_default=True,
-    help="What is asked of an engine: single requests, offline (batches back to back), or server (requests that "
-    "arrive at random).",
+    help="What is asked of an engine: single requests, offline (batches back to back), server (requests that "
+    "arrive at random), or decode (tokens one by one, with carried state).",
 )
 @click.option("--rate", type=float, metavar="N", help="Requests per second of the scenario server.")
 @click.option("--batch-size", type=click.IntRange(1, 2**22), help="Samples per inference of the scenario offline.")

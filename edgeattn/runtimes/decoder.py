@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from edgeattn.errors import DeviceError
 from edgeattn.interface import BATCH, Carried
+from edgeattn.manifest import DecodeGraph
+from edgeattn.runtimes import RUNTIMES
 from edgeattn.runtimes.base import Arrays, KeepingSession, Session
+from edgeattn.scratch import scratch
 
 TOKENS, POSITIONS = "input_ids", "position_ids"
+
+
+def open_decoder(root: Path, graph: DecodeGraph, threads: int | None = None) -> Decoder:
+    """The decoder of a graph in the folder `root`, in ONNX Runtime with its default settings.
+
+    Raises BundleError for a graph that cannot be read, DeviceError where ONNX Runtime is missing.
+    """
+    runtime = RUNTIMES["onnxruntime"]
+    with scratch("decode") as folder:
+        runtime.build(root / graph.graph, folder, method=graph.method)
+        return Decoder(runtime.load(root, folder, threads), graph.carried)
 
 
 class Decoder:
@@ -71,6 +86,12 @@ class Decoder:
         """What is carried after the last token."""
         return {name: self._session.array(value) for name, value in self._state.items()}
 
+    @property
+    def carried_bytes(self) -> float:
+        """Bytes that are carried for one text after the last token."""
+        arrays = self.carried().values()
+        return float(sum(array.nbytes / (array.shape[0] if array.ndim > 1 else 1) for array in arrays))
+
     def _nothing(self, batch: int) -> dict[str, Any]:
         """What is carried before the first token."""
         return {
@@ -79,8 +100,3 @@ class Decoder:
             )
             for carried in self._carried
         }
-
-
-def carried_bytes(state: Mapping[str, Any], batch: int) -> float:
-    """Bytes of the carried tensors of one sequence."""
-    return float(sum(array.nbytes for array in state.values()) / batch)

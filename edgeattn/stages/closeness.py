@@ -8,10 +8,7 @@ from typing import Any
 
 from edgeattn.bundle import Interface
 from edgeattn.errors import VerificationError
-from edgeattn.interface import Carried
-from edgeattn.manifest import Side
-
-_GOLDEN_OF: Mapping[Side, str] = {"dense": "teacher", "efficient": "student"}
+from edgeattn.manifest import DecodeGraph, Side
 
 
 def checked(
@@ -20,25 +17,27 @@ def checked(
     golden: Mapping[str, Any],
     side: Side,
     least_cosine: float,
-    carried: tuple[Carried, ...] | None = None,
+    decode: DecodeGraph | None = None,
 ) -> float:
     """The least cosine of the graph's outputs to the golden ones of its side, in ONNX Runtime on this machine.
 
-    carried: of a graph of one token, which then reads the samples token by token.
+    decode: of a graph of one token, which then reads the samples token by token.
     Raises VerificationError where it is less than `least_cosine`, or an output is not finite.
     """
+    from edgeattn.bench.engines import GOLDEN_OF
     from edgeattn.bench.golden import drifts
     from edgeattn.bench.inputs import one_by_one, save_feeds
     from edgeattn.bench.leg import Engine, Leg
     from edgeattn.runtimes import RUNTIMES
     from edgeattn.scratch import scratch
 
-    against = _GOLDEN_OF[side]
+    against = GOLDEN_OF[side]
     feeds = list(one_by_one(interface, golden))
     with scratch("golden") as folder:
         save_feeds(folder / "first.npz", feeds[:1])
-        RUNTIMES["onnxruntime"].build(graph, folder / "engine", method="fp32")
-        engine = Engine(graph.parent, folder / "engine", "onnxruntime", carried=carried)
+        if decode is None:
+            RUNTIMES["onnxruntime"].build(graph, folder / "engine", method="fp32")
+        engine = Engine(graph.parent, folder / "engine", "onnxruntime", decode=decode)
         with Leg(f"golden samples of {graph.parent.name}", engine, folder / "first.npz") as leg:
             answers = leg.answer(feeds)
     cosines = [drift.min_cosine for drift in drifts(answers, golden, against).values()]

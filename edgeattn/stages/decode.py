@@ -72,9 +72,9 @@ def quantize_decode_graphs(job: Job, interface: Interface, golden: Mapping[str, 
                     cpu=job.device.cpu, calibration=(), options=method.Options(),
                 )  # fmt: skip
                 carried = carried_of(exported["carried"][side])
-                cosine = checked(graph, interface, few, side, method.least_cosine, carried)
-                made = decode_graph(interface, side, name, carried, method.least_cosine, cosine)
-                graphs[side] = made.model_dump_json()
+                made = decode_graph(interface, side, name, carried, method.least_cosine)
+                cosine = checked(graph, interface, few, side, made.least_cosine, made)
+                graphs[side] = made.model_copy(update={"cosine": cosine}).model_dump_json()
         except EdgeattnError as error:
             why = f"{side} {name}: {error.fact}"
             continue
@@ -91,7 +91,7 @@ def _left_out(why: str) -> dict[str, Any]:
 
 
 def decode_graph(
-    interface: Interface, side: Side, method: str, carried: tuple[Carried, ...], least_cosine: float, cosine: float
+    interface: Interface, side: Side, method: str, carried: tuple[Carried, ...], least_cosine: float
 ) -> DecodeGraph:
     """How the manifest describes a graph of one token. interface: of the graphs of whole texts."""
     axis = interface.length_axis
@@ -105,7 +105,6 @@ def decode_graph(
         ),
         carried=carried,
         least_cosine=least_cosine,
-        cosine=cosine,
     )
 
 

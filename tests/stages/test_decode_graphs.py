@@ -104,7 +104,7 @@ def test_graphs_are_in_the_first_method_that_gives_the_logits_of_whole_texts(job
         name for graph in DECODE_GRAPHS.values() for name in (graph, f"{graph}.data")
     }
 
-    def fails(graph, interface, golden, side, least_cosine, carried):
+    def fails(graph, interface, golden, side, least_cosine, made):
         if least_cosine < 0.99:
             raise VerificationError("too far")
         return 1.0
@@ -122,7 +122,7 @@ def test_graphs_with_other_logits_are_left_out(job):
 
 
 def test_a_bundle_opens_only_with_the_decode_graph_that_it_describes(small_bundle, manifest):
-    made = decode.decode_graph(INTERFACE, "efficient", "fp32", CARRIED, 0.9999, 1.0)
+    made = decode.decode_graph(INTERFACE, "efficient", "fp32", CARRIED, 0.9999)
     write_graph(small_bundle / made.graph)
     bundles.write(small_bundle, manifest.model_copy(update={"decode": {"efficient": made}}))
     assert Bundle.open(small_bundle).manifest.decode == {"efficient": made}

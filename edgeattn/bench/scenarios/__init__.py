@@ -1,4 +1,4 @@
-"""What a bench session asks of an engine: one request at a time, batches, or requests that arrive on their own."""
+"""What a bench session asks of an engine: single requests, batches, requests at random, or tokens one by one."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ SCENARIOS = Registry[type[Scenario]](
         "single": "edgeattn.bench.scenarios.single:Single",
         "offline": "edgeattn.bench.scenarios.offline:Offline",
         "server": "edgeattn.bench.scenarios.server:Server",
+        "decode": "edgeattn.bench.scenarios.decode:Decode",
     },
 )
 
