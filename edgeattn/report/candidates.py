@@ -61,8 +61,7 @@ def table_of(
 ) -> tuple[list[str], list[list[str]]]:
     """Head and rows of a table of candidates, with the values of `metrics`."""
     lengths = lengths_of(build)
-    times = [f"ms at {length}" if length.isdigit() else "ms" for length in lengths]
-    head = ["candidate", *times, "result", "method", "runtime", "on disk", "cosine", *metrics]
+    head = ["candidate", *columns(lengths), "result", "method", "runtime", "on disk", "cosine", *metrics]
     cells = [
         [
             str(row["name"]),
@@ -77,6 +76,11 @@ def table_of(
         for row in rows
     ]
     return head, cells
+
+
+def columns(lengths: Sequence[str]) -> list[str]:
+    """Heads of columns of latencies."""
+    return [f"ms at {length}" if length.isdigit() else "ms" for length in lengths]
 
 
 def _said(row: Row, length: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -25,11 +25,11 @@ MARKS = ("■", "●", "▲", "◆", "▼", "✚")  # in the order of `pictures.
 def render(subject: Subject) -> str:
     """The page. Every text in it is escaped, wherever it comes from."""
     drawn = subject.pictures and pictures.available()
-    parts = _explained([*sections(subject)])
+    head = verdict(subject)
     page = _environment().get_template("page.html.j2")
     return page.render(
-        verdict=verdict(subject),
-        sections=parts,
+        verdict=head,
+        sections=_explained(sections(subject), " ".join(head.sentences)),
         drawn=drawn,
         style=Markup((_TEMPLATES / "style.css").read_text(encoding="utf-8")),  # our own file
         bundles=[(each.label, each.manifest) for each in subject.bundles],
@@ -44,14 +44,25 @@ def tried(subject: Subject) -> None:
     sections(replace(subject, pictures=False))
 
 
-def _explained(found: Sequence[Section]) -> list[Section]:
-    """Sections that explain each word once, in the first of them that uses it."""
+def _explained(found: Sequence[Section], said: str) -> list[Section]:
+    """Sections that explain each word once: the first that may, where it or what was `said` before uses the word."""
     seen: set[str] = set()
     explained = []
     for section in found:
-        explained.append(replace(section, words=[word for word in section.words if word not in seen]))
-        seen |= set(section.words)
+        said = f"{said} {_texts(section.blocks)}".lower()
+        new = [word for word in section.words if word not in seen and any(part in said for part in word.split(", "))]
+        explained.append(replace(section, words=new))
+        seen |= set(new)
     return explained
+
+
+def _texts(value: object) -> str:
+    """All texts of blocks."""
+    if isinstance(value, str):
+        return value if not isinstance(value, Markup) else ""
+    if isinstance(value, (list, tuple)):
+        return " ".join(map(_texts, value))
+    return _texts([getattr(value, each.name) for each in fields(value)]) if is_dataclass(value) else ""
 
 
 @functools.cache

@@ -76,7 +76,7 @@ def machine(document: Document) -> str:
     named = [facts.get(key) for key in ("module", "board", "cpu_model")]
     cores = facts.get("cores_usable")
     words = [str(each) for each in named if each]
-    words += [f"{float(cores):g} cores"] if isinstance(cores, (int, float)) else []
+    words += [f"{float(cores):g} {'core' if cores == 1 else 'cores'}"] if isinstance(cores, (int, float)) else []
     words += [f"power mode {facts['power_mode']}"] if facts.get("power_mode") else []
     return ", ".join(words) or "an unknown machine"
 

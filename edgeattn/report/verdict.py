@@ -36,7 +36,7 @@ def verdict(subject: Subject) -> Verdict:
         said = [f"{line[0].upper()}{line[1:]}." for line in text.verdicts(timed)]
     else:
         title, description = ", ".join(labels), "Bundles side by side, each against its own dense model."
-        said = [_gain(session) for session in sessions] or ["Not measured yet."]
+        said = [_count(subject, sessions), *(_gain(session) for session in sessions)]
     failed = [each for each in subject.bundles if _failed(each)]
     said += [f"VERIFICATION FAILED: {each.label}." for each in failed]
     return Verdict(title, description, said, bool(failed), (), pictures, [_glance(subject), *_apart(subject)], notices)
@@ -52,7 +52,14 @@ def _of_one(
         *_accuracy(evidence),
         *([_size(bench), _energy(bench)] if bench else []),
     ]
-    said = [*(said or ["Not measured yet."]), _accuracy_said(evidence)]
+    if not manifest.engines:
+        count = len(manifest.candidates)
+        said = [
+            f"Not built yet: {count} candidates for {manifest.target.get('name')}.",
+            "`edgeattn build BUNDLE` there.",
+        ]
+        cards = []
+    said = [*(said or ["Not measured yet."]), *([_accuracy_said(evidence)] if manifest.engines else [])]
     failed = _failed(evidence)
     return Verdict(manifest.name, manifest.description, said, failed, cards, pictures, notices=notices)
 
@@ -178,6 +185,18 @@ def _change(ratio: float, less: str, more: str, detail: str) -> tuple[str, str, 
 # --- several bundles ----------------------------------------------------------------------------------------
 
 
+def _count(subject: Subject, sessions: Sequence[Session]) -> str:
+    """How many are faster than their own dense model, and how many keep their accuracy."""
+    if not sessions:
+        return "Not measured yet."
+    speedups = [_longest(each.document)["speedups"][_names(each.document)[1]] for each in sessions]
+    faster = sum((each["ratio"] if each["low"] is None else each["low"]) > 1 for each in speedups)
+    verified = [each for each in subject.bundles if each.get("verify") is not None]
+    kept = sum(not _failed(each) for each in verified)
+    said = f"{faster} of {len(sessions)} are faster than their own dense model at their longest length"
+    return f"{said}, and {kept} of {len(verified)} keep the accuracy asked for." if verified else f"{said}."
+
+
 def _gain(session: Session) -> str:
     bench = session.document
     cell = _longest(bench)
@@ -225,10 +244,10 @@ def _apart(subject: Subject) -> list[Block]:
     said: list[Block] = []
     if not same_machine([each.document for each in sessions]):
         said.append(Text(_MACHINES, bad=True))
-    units = {text.unit(each.document) for each in sessions}
+    units = {text.unit(each.document) if each.by_length else "inputs of one size" for each in sessions}
     lengths = [{cell["length"] for cell in each.document["cells"]} for each in sessions]
     if len(units) > 1:
-        said.append(Text(f"Their lengths count different things: {', '.join(sorted(units))}."))
+        said.append(Text(f"Their inputs are measured in different ways: {', '.join(sorted(units))}."))
     elif len(lengths) > 1 and not set.intersection(*lengths):
         said.append(Text("No length was timed for all of them: see each one's own."))
     return said

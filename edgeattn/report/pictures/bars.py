@@ -8,7 +8,7 @@ from typing import Any
 from edgeattn.report.pictures import svg
 from edgeattn.report.pictures.data import Bar
 
-_BAR, _GAP = 22, 26
+_BAR, _GAP = 23, 28
 
 
 def draw(groups: Sequence[tuple[str, Sequence[Bar]]]) -> Any:

@@ -32,7 +32,7 @@ def draw(
     both = bool(lines and ratios)
     found = [point.length for line in (*lines, *ratios) for point in line.points]
     if lines:
-        above = svg.axes(made, left=56, right=44, top=26, bottom=_RATIOS + 36 if both else 46, height=height)
+        above = svg.axes(made, left=60, right=44, top=26, bottom=_RATIOS + 38 if both else 46, height=height)
         _plot(above, lines, found)
         scale.logarithmic(above.yaxis, [point.value for line in lines for point in line.points])
         _ends(above, lines)
@@ -41,7 +41,7 @@ def draw(
         if both:
             above.tick_params(labelbottom=False)
     if ratios:
-        below = svg.axes(made, left=56, right=44, top=height - _RATIOS if both else 26, bottom=46, height=height)
+        below = svg.axes(made, left=60, right=44, top=height - _RATIOS if both else 26, bottom=50, height=height)
         _plot(below, ratios, found)
         values = [bound for line in ratios for point in line.points for bound in (point.value, point.low, point.high)]
         scale.ratios(below.yaxis, [value for value in values if value])
@@ -99,5 +99,5 @@ def _mark(axes: Any, crossover: float | None, unit: str) -> None:
             textcoords="offset points",
             ha="right" if late else "left",
             va="top",
-            fontsize=11,
+            fontsize=12,
         )

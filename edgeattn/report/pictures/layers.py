@@ -14,7 +14,7 @@ _HEIGHT = 230
 def draw(series: Sequence[tuple[int, Sequence[Dot]]], *, measure: str, order: str) -> Any:
     """series: (place in the palette, its dots in the order of the model). measure, order: labels of the axes."""
     made = svg.figure(_HEIGHT)
-    axes = svg.axes(made, left=56, right=12, top=26, bottom=46, height=_HEIGHT)
+    axes = svg.axes(made, left=56, right=12, top=26, bottom=50, height=_HEIGHT)
     axes.set_yscale("log")
     for place, dots in series:
         colour = svg.colour(place)

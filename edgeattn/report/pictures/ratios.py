@@ -14,7 +14,7 @@ _ROW = 64
 def draw(rows: Sequence[Row], *, reference: str) -> Any:
     height = 74 + _ROW * len(rows)
     made = svg.figure(height)
-    axes = svg.axes(made, left=16, right=16, top=26, bottom=48, height=height)
+    axes = svg.axes(made, left=16, right=16, top=26, bottom=50, height=height)
     for number, row in enumerate(reversed(rows)):
         colour = svg.colour(row.place)
         steps = [0.16 * ((place % 5) - 2) / 2 for place in range(len(row.pairs))]  # so that equal ones are seen

@@ -14,7 +14,7 @@ _HEIGHT = 280
 def draw(marks: Sequence[Mark], *, latency: str, measure: str, floor: float | None, logarithmic: bool) -> Any:
     """latency, measure: labels of the axes. floor: a line below which nothing ships. logarithmic: the upright axis."""
     made = svg.figure(_HEIGHT)
-    axes = svg.axes(made, left=62, right=16, top=26, bottom=46, height=_HEIGHT)
+    axes = svg.axes(made, left=62, right=16, top=26, bottom=50, height=_HEIGHT)
     axes.set_xscale("log")
     if logarithmic:
         axes.set_yscale("log")
@@ -35,7 +35,7 @@ def draw(marks: Sequence[Mark], *, latency: str, measure: str, floor: float | No
         if floor is not None:
             axes.axhline(floor, color=svg.INK, linewidth=1, linestyle=(0, (2, 2)))
             axes.annotate("floor", (1, floor), xycoords=("axes fraction", "data"), xytext=(0, 3),
-                          textcoords="offset points", ha="right", fontsize=11)  # fmt: skip
+                          textcoords="offset points", ha="right", fontsize=12)  # fmt: skip
             values.append(floor)
         room = 0.15 * ((max(values) - min(values)) or abs(max(values)) or 1)
         axes.set_ylim(min(values) - room, max(values) + room)
@@ -47,7 +47,7 @@ def draw(marks: Sequence[Mark], *, latency: str, measure: str, floor: float | No
             axes.annotate(
                 svg.label(mark.name, 40), (mark.latency_ms, mark.value),
                 xytext=(-4 if right else 4, -20 if below else 11), textcoords="offset points",
-                ha="right" if right else "left", fontsize=11,
+                ha="right" if right else "left", fontsize=12,
             )  # fmt: skip
     axes.grid()
     axes.set_title(svg.label(measure, 64), loc="left", color=svg.DIM)

@@ -16,7 +16,7 @@ def draw(rows: Sequence[tuple[str, Mapping[str, float]]], *, kinds: Sequence[str
     lines = -(-len(kinds) // 2)
     height = 46 + _KEY * lines + 10 + _ROW * len(rows)
     made = svg.figure(height)
-    axes = svg.axes(made, left=8, right=16, top=_KEY * lines + 8, bottom=46, height=height)
+    axes = svg.axes(made, left=8, right=16, top=_KEY * lines + 8, bottom=50, height=height)
     longest = max(sum(parts.values()) for _, parts in rows)
     for number, (name, parts) in enumerate(rows):
         start = 0.0

@@ -27,12 +27,12 @@ def section(subject: Subject) -> Section:
     if len(kinds) > 1:
         blocks.append(Text(f"The tasks differ ({', '.join(kinds)}), so their metrics do not compare."))
     for place, evidence in enumerate(subject.bundles):
-        blocks += _metrics(subject, evidence)
         build = evidence.get("build")
+        blocks += _metrics(subject, evidence)
         if build is None:
             blocks.append(Text(subject.headed(evidence, _NOT_BUILT)))
             continue
-        blocks += _picture(subject, evidence, build, f"accuracy{place}")
+        blocks += [*_picture(subject, evidence, build, f"accuracy{place}"), _ships(subject, evidence, build)]
         for side in SIDES:
             if because := candidates.because(build, side):
                 blocks.append(Text(subject.headed(evidence, f"The {side} engine: {because}.")))
@@ -111,13 +111,30 @@ def _picture(subject: Subject, evidence: Evidence, build: Document, name: str) -
     return [
         drawn(
             subject, "scatter", name,
-            title=subject.headed(evidence, f"Accuracy against latency{at}: filled marks ship.{why}"),
+            title=subject.headed(evidence, f"All candidates{at}: filled marks ship.{why}"),
             alt=f"Scatter chart of {len(marks)} candidates. Shipped: {shipped or 'none'}. The folded tables have all.",
             key=[(side, _PLACE[side]) for side in ("dense", "efficient")],
             marks=marks, latency=f"ms per inference{at}", measure=measure, logarithmic=not use_metric,
             floor=build.get("floor") if use_metric else None,
         )
     ]  # fmt: skip
+
+
+def _ships(subject: Subject, evidence: Evidence, build: Document) -> Table:
+    """The shipped candidates in a few columns."""
+    lengths = candidates.lengths_of(build)
+    rows = [
+        [
+            str(row["name"]),
+            *(text.number(candidates.latency_at(row, length)) for length in lengths),
+            text.megabytes(row["bytes"]),
+            text.number(row["cosine"], 4),
+        ]
+        for row in build["candidates"]
+        if row["state"] == candidates.SHIPPED
+    ]
+    head = ["shipped", *candidates.columns(lengths), "on disk", "cosine"]
+    return Table(subject.headed(evidence, "what ships"), head, rows, numbers=range(1, len(head)))
 
 
 def _metric(row: Mapping[str, Any], metric: str) -> float:

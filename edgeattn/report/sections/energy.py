@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edgeattn.report import text
@@ -61,7 +61,7 @@ def _of(subject: Subject, session: Session, name: str) -> list[Block]:
         drawn(
             subject, "bars", name, title=session.series(title),
             alt=f"Bar chart: {', '.join(bar.said for bar in bars)}. Hatched: what the idle machine draws anyway.",
-            key=[(each, place) for place, each in enumerate(names)], groups=[(title, bars)],
+            key=[(each, place) for place, each in enumerate(names)], groups=[(_shares(bars), bars)],
         ),
         by_cell(
             session, "energy of one inference", ["gross mJ", "net mJ", "power W", "scope"],
@@ -69,6 +69,10 @@ def _of(subject: Subject, session: Session, name: str) -> list[Block]:
         ),
         Notes(said),
     ]  # fmt: skip
+
+
+def _shares(bars: Sequence[Bar]) -> str:
+    return "gross, mJ" if all(bar.part is None for bar in bars) else "gross, mJ; hatched: what the idle machine draws"
 
 
 def _row(engine: Mapping[str, Any]) -> list[str]:

@@ -64,8 +64,8 @@ def _of(subject: Subject, session: Session, name: str) -> list[Block]:
             return [text.number(cell["contestants"][each].get(figure)) for figure in known_here]
 
         blocks.append(by_cell(session, "memory while it runs", head, row))
-    unknown = [f"{title}, because {_WHY[figure]}" for figure, title in _FIGURES.items() if figure not in known_here]
-    return [*blocks, *([Text(f"n/a: {'; '.join(unknown)}.")] if unknown else [])]
+    unknown = [f"{title} ({_WHY[figure]})" for figure, title in _FIGURES.items() if figure not in known_here]
+    return [*blocks, *([Text(f"Not known: {', '.join(unknown)}.")] if unknown else [])]
 
 
 def _engines(document: Document) -> list[Mapping[str, Any]]:

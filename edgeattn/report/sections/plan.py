@@ -47,7 +47,7 @@ def _of(subject: Subject, evidence: Evidence) -> list[Block]:
                 variant.replace("_", " "),
                 _options(entry),
                 precision[number],
-                _tokens(tokens, start),
+                _tokens(tokens if merges else None, start),
                 variants.index(variant),
             )
         )

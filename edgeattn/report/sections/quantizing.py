@@ -54,6 +54,7 @@ def _of(subject: Subject, candidates: Mapping[str, Facts], lead: str, name: str)
                 series=series, measure="error alone: lower is better", order="products, in the order of the model",
             )
         )  # fmt: skip
+    folded: list[Block] = []
     for each in found:
         worst_first = sorted(each.errors, key=each.errors.__getitem__, reverse=True)
         rows = [(layer, text.number(each.errors[layer], 2), "left in float" if layer in each.left else "int8")
@@ -63,9 +64,10 @@ def _of(subject: Subject, candidates: Mapping[str, Facts], lead: str, name: str)
         title = f"{lead}{names}: the worst {len(shown)} of {len(rows)} layers"
         blocks.append(Table(title, head, shown, numbers=(1,)))
         if len(rows) > len(shown):
-            blocks.append(
+            folded.append(
                 Folded(f"{lead}{names}: all {len(rows)} layers", [Table(f"{names}", head, rows, numbers=(1,))])
             )
+    blocks += folded
     return blocks + [Text(f"{lead}{said}") for each, facts in candidates.items() if (said := _in_fp32(each, facts))]
 
 
