@@ -54,10 +54,7 @@ def _of_one(
     ]
     if not manifest.engines:
         count = len(manifest.candidates)
-        said = [
-            f"Not built yet: {count} candidates for {manifest.target.get('name')}.",
-            "`edgeattn build BUNDLE` there.",
-        ]
+        said = [f"Not built yet: {count} candidates for {manifest.target.get('name')}. `edgeattn build BUNDLE` there."]
         cards = []
     said = [*(said or ["Not measured yet."]), *([_accuracy_said(evidence)] if manifest.engines else [])]
     failed = _failed(evidence)
