@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edgeattn.manifest import PlanEntry
 from edgeattn.report import text
-from edgeattn.report.blocks import Block, Layer, Section, Strip, Text
+from edgeattn.report.blocks import Block, Facts, Layer, Section, Strip, Text
 from edgeattn.report.evidence import Evidence
 from edgeattn.report.figures import listed, mapping
 from edgeattn.report.quantized import quantized
 from edgeattn.report.subject import Subject
+from edgeattn.report.variants import VARIANTS
 
 _DENSE = "dense"
 _LAYER = re.compile(r"(?:^|[.])(\d+)(?:[.]|$)")  # of a product's name, such as "vit.layers.3.mlp.fc1"
@@ -62,10 +63,13 @@ def _of(subject: Subject, evidence: Evidence) -> list[Block]:
     kept = sum(1 for layer in layers if layer.place == 0)
     lead = f"{len(layers) - kept} of {len(layers)} layers have new attention"
     lead += f", and after {len(merges)} of them tokens are merged" if merges else ""
-    return [
-        Text(subject.headed(evidence, f"{lead}. {said}".strip())),
-        Strip(subject.headed(evidence, "layers"), layers),
-    ]
+    used = [(name.replace("_", " "), VARIANTS[name]) for name in variants if name in VARIANTS and _used(name, layers)]
+    strip = Strip(subject.headed(evidence, "layers"), layers)
+    return [Text(subject.headed(evidence, f"{lead}. {said}".strip())), strip, Facts(used)]
+
+
+def _used(variant: str, layers: Sequence[Layer]) -> bool:
+    return any(layer.attention == variant.replace("_", " ") for layer in layers)
 
 
 def _count(evidence: Evidence, least: int) -> int:
