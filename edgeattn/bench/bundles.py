@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from edgeattn.bench import session
 from edgeattn.bench.protocol import Protocol
+from edgeattn.bench.run import run
 from edgeattn.bench.scenarios import Scenario, scenario_of
 from edgeattn.bundle import Bundle
 from edgeattn.devices.probe import usable_threads
@@ -34,7 +34,7 @@ def bench(
     threads: the usable cores when None. scenario: single requests when None. protocol: the full one when None.
     Raises BundleError for a bundle that is not built; DeviceError when this machine is not a bundle's target;
     InputError for bundles whose inputs differ, and for lengths of a model whose inputs have one size; what
-    `session.run` raises.
+    `edgeattn.bench.run.run` raises.
     """
     for bundle in bundles:
         bundle.require_built()
@@ -64,7 +64,7 @@ def bench(
         least, most = timed.seconds(len(cases), pairs, len(contestants), slowness=windows)
         what = "dense and efficient" if len(bundles) == 1 else f"{len(bundles)} bundles"
         progress.stage("bench", f"{what} in turn, takes {duration(least)} to {duration(most)}")
-    document = session.run(
+    document = run(
         contestants,
         cases,
         reference=next(iter(contestants)),

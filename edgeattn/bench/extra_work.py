@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from edgeattn.runtimes.base import Arrays, Session
+from edgeattn.runtimes.base import Arrays, Memory, Session
 
 
 class Slowed:
@@ -27,6 +27,10 @@ class Slowed:
         while time.perf_counter_ns() < until_ns:
             pass
         return outputs
+
+    def memory(self, feeds: Arrays) -> Memory:
+        """That of the engine."""
+        return self._session.memory(feeds)
 
     def describe(self) -> dict[str, Any]:
         """The engine's facts, with the extra work."""

@@ -16,6 +16,7 @@ from edgeattn.jsonfile import COPY_AGAIN
 Array = NDArray[np.generic]
 Arrays = dict[str, Array]
 LARGEST = 2**22  # batch size times length of one inference; more would only fill memory
+LARGEST_BYTES = 2**30  # of all inputs of a length, which the process of an engine holds
 
 
 def sample_arrays(inputs: Sequence[TensorSpec], arrays: Mapping[str, Array]) -> Arrays:
@@ -87,17 +88,30 @@ def bench_feeds(
     samples = sample_arrays(interface.inputs, arrays)
     total = len(samples[interface.inputs[0].name])
     if axis is None:
+        _require_room({name: array[:1] for name, array in samples.items()}, batch_size, count)
         take = (np.arange(count * batch_size) % total).reshape(count, batch_size)
         return [{name: array[rows] for name, array in samples.items()} for rows in take]
     along = {spec.name: spec.dims.index(axis) for spec in interface.inputs if axis in spec.dims}
     if length is None:
         length = max(samples[name].shape[place] for name, place in along.items())
     mask = interface.axes[axis].mask
+    _require_room(_joined(samples, along, mask, 0, length), batch_size, count)
     rows = [_joined(samples, along, mask, start, length) for start in range(count * batch_size)]
     return [
         {name: np.concatenate([row[name] for row in rows[i : i + batch_size]]) for name in samples}
         for i in range(0, len(rows), batch_size)
     ]
+
+
+def _require_room(sample: Arrays, batch_size: int, count: int) -> None:
+    """Raise InputError where `count` batches of such samples are more than LARGEST_BYTES."""
+    size = sum(array.nbytes for array in sample.values()) * batch_size * count
+    if size > LARGEST_BYTES:
+        raise InputError(
+            f"{count} inputs of batch size {batch_size} take {size / 1e9:.3g} GB, more than the limit of "
+            f"{LARGEST_BYTES / 1e9:.3g} GB",
+            fix="use a smaller batch size or length",
+        )
 
 
 def _joined(samples: Arrays, along: Mapping[str, int], mask: str | None, start: int, length: int) -> Arrays:

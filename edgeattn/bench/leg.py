@@ -11,7 +11,7 @@ import logging
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import cycle
 from pathlib import Path
 from types import TracebackType
@@ -25,7 +25,7 @@ from edgeattn.bench.inputs import Arrays, load_feeds, save_feeds
 from edgeattn.errors import DeviceError
 from edgeattn.manifest import DecodeGraph
 from edgeattn.runtimes import RUNTIMES
-from edgeattn.runtimes.base import DeviceSession, Session
+from edgeattn.runtimes.base import DeviceSession, Memory, Session
 from edgeattn.runtimes.decoder import open_decoder
 from edgeattn.scratch import OTHER_FOLDER, scratch
 from edgeattn.store import disk_errors
@@ -125,6 +125,10 @@ class Leg:
         """Peak resident set of the process until now; None where the system does not report it."""
         return self._ask("peak")["bytes"]  # type: ignore[no-any-return]
 
+    def memory(self, *, case: int = 0) -> Memory:
+        """What the engine takes in a case. Runs inferences, and may slow the next."""
+        return Memory(**self._ask("memory", case=case))
+
     def answer(self, feeds: Sequence[Arrays]) -> list[Arrays]:
         """The engine's outputs for feeds of any shape."""
         with scratch("leg") as folder:
@@ -188,6 +192,7 @@ class Answers:
             "drive": self.drive,
             "without_transfers": self.without_transfers,
             "peak": lambda: {"bytes": peak_bytes()},
+            "memory": self.memory,
             "answer": self.answer,
         }
         return operations[parameters.pop("op")](**parameters)
@@ -234,6 +239,9 @@ class Answers:
         if not isinstance(session, DeviceSession):
             return {"ns": []}
         return {"ns": [session.without_transfers_ns(next(self._cases[case])) for _ in range(count)]}
+
+    def memory(self, case: int) -> dict[str, Any]:
+        return asdict(self._loaded().memory(next(self._cases[case])))
 
     def answer(self, feeds: str, to: str) -> dict[str, Any]:
         buffers: dict[tuple[Any, ...], Arrays] = {}

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from edgeattn.bench.statistics import percentile
+from edgeattn.runtimes.base import Memory
 
 _MB = 1e6
 _ENERGY = ("energy_mj", "energy_net_mj", "energy_scope", "energy_source", "watts", "energy_window_s")
@@ -25,6 +26,7 @@ class InCase:
     blocks: list[list[Mapping[str, Any]]] = field(default_factory=list)  # the scenario's facts of each block
     without_transfers_ns: list[int] = field(default_factory=list)  # single inferences
     peak_bytes: list[int] = field(default_factory=list)
+    memory: Memory = field(default_factory=Memory)  # of the first pair's process
     joules: float = 0.0  # gross, over all energy windows
     energy_s: float = 0.0  # of them
     inferences: int = 0  # in them
@@ -69,6 +71,8 @@ class InCase:
             else None,
             "p50_ms_by_pair": [value / 1e6 for value in p50s],
             "peak_memory_mb": statistics.median(self.peak_bytes) / _MB if self.peak_bytes else None,
+            "arena_mb": _mb(self.memory.arena_bytes),
+            "device_memory_mb": _mb(self.memory.device_bytes),
             **self._energy(idle_watts),
             "samples": sum(map(len, self.series)),
             "steady": all(self.steady),
@@ -90,6 +94,10 @@ class InCase:
             "energy_window_s": self.energy_s,
             "energy_unavailable": None,
         }
+
+
+def _mb(size: int | None) -> float | None:
+    return None if size is None else size / _MB
 
 
 @dataclass

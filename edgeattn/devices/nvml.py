@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -45,3 +46,20 @@ def gpu_of(nvml: Any, environment: Mapping[str, str]) -> Any:
         f"{count} GPUs, and it is not known which one CUDA takes: name it by its UUID in CUDA_VISIBLE_DEVICES "
         "(nvidia-smi -L lists them)"
     )
+
+
+def gpu_bytes(environment: Mapping[str, str] = os.environ) -> int | None:
+    """Bytes that this process has on the GPU.
+
+    None where the driver does not tell: without one, on a Jetson, and in a container, where it knows the process by
+    another number.
+    """
+    try:
+        nvml = library()
+    except NoNvml:
+        return None
+    try:
+        processes = nvml.nvmlDeviceGetComputeRunningProcesses(gpu_of(nvml, environment))
+    except (NoNvml, nvml.NVMLError):
+        return None
+    return next((each.usedGpuMemory for each in processes if each.pid == os.getpid()), None)

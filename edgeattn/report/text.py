@@ -41,8 +41,12 @@ def energy(engine: Facts) -> str:
 
 
 def memory(engine: Facts) -> str:
-    """Peak memory."""
-    return NA if engine["peak_memory_mb"] is None else f"{number(engine['peak_memory_mb'])} MB"
+    """Peak memory, with the runtime's arena and the memory on a device where they are known."""
+    if engine["peak_memory_mb"] is None:
+        return NA
+    parts = (("arena", engine.get("arena_mb")), ("device", engine.get("device_memory_mb")))
+    known = ", ".join(f"{name} {number(mb)}" for name, mb in parts if mb is not None)
+    return f"{number(engine['peak_memory_mb'])} MB{f' ({known})' if known else ''}"
 
 
 def latency(engine: Facts) -> str:
@@ -71,10 +75,10 @@ def scenario(bench: Facts) -> type[Scenario]:
 
 
 def scenario_notes(bench: Facts) -> list[str]:
-    """What the ratios compare, unless it is the p50; and what the scenario has to say."""
-    kind = scenario(bench)
-    compared = [] if kind.name == DEFAULT else [f"scenario {kind.name}: the ratios compare {bench['compares']}"]
-    return [*compared, *kind.notes(bench)]
+    """What the ratios compare, unless it is the p50; and how to read the scenario's figures."""
+    name = bench.get("scenario", DEFAULT)
+    compared = [] if name == DEFAULT else [f"scenario {name}: the ratios compare {bench['compares']}"]
+    return [*compared, *bench.get("notes", [])]
 
 
 def others(bench: Facts) -> list[str]:

@@ -20,7 +20,7 @@ WORDS = {
     "int8, fp16, fp32": "the precision of weights and products: 8-bit integers, 16-bit or 32-bit floating point.",
     "roofline": "the shortest time in which the device could do this work, by its peak rates of arithmetic and memory.",
     "peak memory": "the most memory of a process that loads and runs the engine, less the same process without it.",
-    "arena": "what the runtime itself has reserved for weights and intermediate results.",
+    "arena": "what the runtime keeps between inferences for intermediate results, beside the weights.",
     "gross, net": "gross energy counts all that was drawn; net leaves out what the idle machine draws anyway.",
     "scope": "what the sensor covers. Energies of different scopes are never compared.",
     "loss": "how far the student is from the teacher during training; lower is better. Phases have different scales.",

@@ -31,6 +31,18 @@ ShapeRanges = Sequence[Mapping[str, ShapeRange]]
 Report = Callable[[int, int, str], None]  # how far a build is: done, total, of what
 
 
+@dataclass(frozen=True)
+class Memory:
+    """What a session takes. None where its runtime, or the device, does not say.
+
+    arena_bytes: that the runtime keeps between inferences for intermediate results. device_bytes: that the process
+    has on a device with memory of its own.
+    """
+
+    arena_bytes: int | None = None
+    device_bytes: int | None = None
+
+
 class Session(Protocol):
     """A loaded engine."""
 
@@ -44,6 +56,10 @@ class Session(Protocol):
         nodes_elsewhere: where the runtime can say, the operators that run elsewhere than where they should, such as on
         the processor in place of the GPU.
         """
+        ...
+
+    def memory(self, feeds: Arrays) -> Memory:
+        """What the session takes once it has run on inputs of this shape. Runs inferences, and may slow the next."""
         ...
 
 

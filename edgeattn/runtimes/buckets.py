@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from edgeattn.runtimes.base import Arrays, Session
+from edgeattn.runtimes.base import Arrays, Memory, Session
 
 
 def bucketed_axes(any_length: Mapping[str, Sequence[Any]], fixed: Mapping[str, Sequence[Any]]) -> dict[str, int]:
@@ -65,6 +65,13 @@ class BucketedSession:
         length = _length(feeds, self._axes)
         outputs = self._fixed[bucket].run(padded(feeds, bucket, self._axes))
         return {name: self._cut(name, array, length) for name, array in outputs.items()}
+
+    def memory(self, feeds: Arrays) -> Memory:
+        """Of the session that runs inputs of this length; the others keep theirs beside it."""
+        bucket = fitting(feeds, self._fixed, self._axes)
+        if bucket is None:
+            return self._any_length.memory(feeds)
+        return self._fixed[bucket].memory(padded(feeds, bucket, self._axes))
 
     def describe(self) -> dict[str, Any]:
         """The facts of the session for any length, with the lengths of the buckets."""

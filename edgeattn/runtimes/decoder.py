@@ -12,7 +12,7 @@ from edgeattn.errors import DeviceError
 from edgeattn.interface import BATCH, Carried
 from edgeattn.manifest import DecodeGraph
 from edgeattn.runtimes import RUNTIMES
-from edgeattn.runtimes.base import Arrays, KeepingSession, Session
+from edgeattn.runtimes.base import Arrays, KeepingSession, Memory, Session
 from edgeattn.scratch import scratch
 
 TOKENS, POSITIONS = "input_ids", "position_ids"
@@ -55,6 +55,11 @@ class Decoder:
     def describe(self) -> dict[str, Any]:
         """JSON facts of the session."""
         return self._session.describe()
+
+    def memory(self, feeds: Arrays) -> Memory:
+        """Of the step from the context that these feeds start from."""
+        first = self.start(feeds)[0]
+        return self._session.memory({**first, **self.carried()})
 
     def start(self, feeds: Arrays) -> list[Arrays]:
         """Go back to the context that feeds of `run` start from. Returns the inputs of each token, for `step`."""

@@ -14,9 +14,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeattn.devices.nvml import gpu_bytes
 from edgeattn.devices.profile import CpuFacts
 from edgeattn.errors import DeviceError
-from edgeattn.runtimes.base import Arrays, Configuration, Profile, Session
+from edgeattn.runtimes.arena import held_bytes
+from edgeattn.runtimes.base import Arrays, Configuration, Memory, Profile, Session
 from edgeattn.runtimes.graph_engine import GraphEngine, GraphRuntime, refused
 from edgeattn.runtimes.onnxruntime_trace import traced_profile
 
@@ -72,6 +74,16 @@ class OnnxRuntimeSession:
     def array(self, kept: Any) -> NDArray[np.generic]:
         """See `KeepingSession`."""
         return kept.numpy()  # type: ignore[no-any-return]
+
+    def memory(self, feeds: Arrays) -> Memory:
+        """On the CPU, its arena for activations; the weights are apart. On a GPU, what the process has there."""
+        import onnxruntime
+
+        if self._session.get_providers()[0] != CPU:
+            return Memory(device_bytes=gpu_bytes())
+        shrinking = onnxruntime.RunOptions()
+        shrinking.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+        return Memory(held_bytes(lambda: self.run(feeds), lambda: self._session.run(self._outputs, feeds, shrinking)))
 
     def describe(self) -> dict[str, Any]:
         """Version, threads, providers and the optimizers that are off."""

@@ -15,7 +15,8 @@ from typing import Any, Literal
 
 from edgeattn.devices.profile import CpuFacts
 from edgeattn.errors import DeviceError
-from edgeattn.runtimes.base import DEFAULT, Arrays, Configuration, Profile, Session
+from edgeattn.runtimes.arena import held_bytes
+from edgeattn.runtimes.base import DEFAULT, Arrays, Configuration, Memory, Profile, Session
 from edgeattn.runtimes.graph_engine import GraphEngine, GraphRuntime, refused
 from edgeattn.runtimes.graphs import output_names
 from edgeattn.runtimes.openvino_counters import counted_profile
@@ -56,6 +57,10 @@ class OpenVinoSession:
             raise ValueError(f"inputs {sorted(feeds)} are given; the graph has {sorted(self._inputs)}")
         found = self._request.infer(feeds, share_inputs=True)
         return {name: found[place] for place, name in enumerate(self._outputs)}
+
+    def memory(self, feeds: Arrays) -> Memory:
+        """What the compiled model has for intermediate results; the weights are apart."""
+        return Memory(held_bytes(lambda: self.run(feeds), self._request.get_compiled_model().release_memory))
 
     def describe(self) -> dict[str, Any]:
         """Version, threads and precision."""

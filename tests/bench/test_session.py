@@ -16,6 +16,7 @@ from edgeattn.bench.contestant import Case
 from edgeattn.bench.engines import contestant, engine_of
 from edgeattn.bench.inputs import bench_feeds
 from edgeattn.bench.raw import unpack
+from edgeattn.bench.run import run
 from edgeattn.devices import usable_threads
 from edgeattn.errors import BundleError, InputError, ToolError, VerificationError
 
@@ -79,7 +80,7 @@ def test_any_number_of_named_engines_take_turns(tiny, hasty):
     efficient = contestant(tiny, "efficient", 1)
     engines = {"old": efficient, "new": efficient, "dense": contestant(tiny, "dense", 1)}
     feeds = bench_feeds(tiny.manifest, tiny.arrays("eval"), length=512, batch_size=1, count=2)
-    document = session.run(engines, [Case(512, 1, feeds)], reference="old", pairs=2, unit="tokens", protocol=hasty)
+    document = run(engines, [Case(512, 1, feeds)], reference="old", pairs=2, unit="tokens", protocol=hasty)
     (cell,) = document["cells"]
     assert list(cell["contestants"]) == ["old", "new", "dense"]
     assert list(cell["speedups"]) == ["new", "dense"]

@@ -26,6 +26,8 @@ from edgeattn.runtimes import RUNTIMES
         (Verify(threads=2), ("--threads", "2")),
         (Bench(), ()),
         (Bench((128, 512), 6, 4, True), ("--lengths", "128,512", "--pairs", "6", "--threads", "4", "--quick")),
+        (Bench(scenario="server", rate=2.5), ("--scenario", "server", "--rate", "2.5")),
+        (Bench(scenario="offline", batch_size=4), ("--scenario", "offline", "--batch-size", "4")),
     ],
 )
 def test_a_job_is_a_command_line(job, line):

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from edgeattn.errors import InputError, ToolError
-from edgeattn.runtimes.base import DeviceSession, ShapeRange
+from edgeattn.runtimes.base import DeviceSession, Memory, ShapeRange
 from edgeattn.runtimes.tensorrt_family.deserialize import Loaded
 from edgeattn.runtimes.tensorrt_family.layers import layer_times
 from edgeattn.runtimes.tensorrt_family.session import PlanSession
@@ -198,6 +198,7 @@ def test_a_shape_that_comes_again_becomes_a_cuda_graph_and_another_one_ends_it(s
     given = x(2)
     np.testing.assert_array_equal(session.run({"x": given})["y"], 2 * given)
     assert cuda.launches == 3
+    assert session.memory({"x": x(4)}) == Memory(arena_bytes=4096)
 
 
 def test_what_cannot_be_recorded_runs_without(session, cuda):

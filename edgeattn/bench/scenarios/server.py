@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
 SHARE = 0.7  # of what the slowest contestant sustains: the rate where none is given
 FEWEST = 10  # requests of a process; a rate that gives fewer is refused
-GIVE_UP = 2.0  # times the span of the arrivals: requests that are not served by then are not waited for
+GIVE_UP = 2.0  # times the span of the arrivals: requests that are not started by then are not waited for
+MOST = 100_000  # requests of a block
 # Linux wakes a sleeper some 0.06 ms late, more on a busy machine. Spinning for longer would take a core from the
 # engine's threads.
 SPIN_NS = 300_000
@@ -77,18 +78,21 @@ class Server(Scenario):
         if self._given is not None:
             self._rates[place] = self._given
             return
-        means_ns = [
-            statistics.fmean(turns.give(leg).measure(seconds=protocol.window_s, at_least=3, case=place))
-            for leg in legs.values()
-        ]
-        self._rates[place] = float(f"{SHARE * 1e9 / max(means_ns):.3g}")
+        means_ns: dict[str, list[float]] = {name: [] for name in legs}
+        for _ in range(3):
+            for name, leg in legs.items():
+                timed_ns = turns.give(leg).measure(seconds=protocol.window_s, case=place)
+                means_ns[name].append(statistics.fmean(timed_ns))
+        # The best of three: nothing makes an engine faster than it is, another load makes it slower.
+        self._rates[place] = float(f"{SHARE * 1e9 / max(map(min, means_ns.values())):.3g}")
 
     def block(self, leg: Leg, place: int, budget: Budget) -> Block:
         """Send a leg the requests of one block."""
         due_ns = arrivals_ns(self._rates[place], budget)
-        give_up_ns = int(GIVE_UP * due_ns[-1]) + 10**9
+        span_s = len(due_ns) / self._rates[place]
+        give_up_ns = int(GIVE_UP * span_s * 1e9)
         found = leg.drive("edgeattn.bench.scenarios.server:serve", case=place, due_ns=due_ns, give_up_ns=give_up_ns)
-        return Block(found.pop("ns"), {**found, "span_s": len(due_ns) / self._rates[place]})
+        return Block(found.pop("ns"), {**found, "span_s": span_s})
 
     def comparable(self, seen: InCase) -> bool:
         """Not where the queue grows: its latencies are those of how long one waits."""
@@ -103,7 +107,9 @@ class Server(Scenario):
         late_ns = [ns for block in blocks for ns in block["late_ns"]]
         return {
             "rate_per_s": blocks[0]["requests"] / blocks[0]["span_s"],
-            "completed_per_s": statistics.median(block["served"] / block["until_s"] for block in blocks),
+            "completed_per_s": statistics.median(
+                block["served"] / max(block["until_s"], block["span_s"]) for block in blocks
+            ),
             "utilization": _utilization(seen),
             "overloaded": _overloaded(seen),
             "unserved": sum(block["requests"] - block["served"] for block in blocks),
@@ -124,8 +130,9 @@ class Server(Scenario):
             for name, engine in cell["contestants"].items():
                 if engine["overloaded"]:
                     found.append(
-                        f"OVERLOADED: {name} serves {engine['completed_per_s']:.3g} of {engine['rate_per_s']:.3g} "
-                        f"requests per second{at}: its queue grows, so its latencies only say how long was measured"
+                        f"OVERLOADED: {name} serves {_shown(engine['completed_per_s'])} of "
+                        f"{_shown(engine['rate_per_s'])} requests per second{at}: its queue grows, and its latencies "
+                        "with it for as long as one measures"
                     )
         late = [
             (engine["wake_up_p50_ms"], engine["wake_up_max_ms"])
@@ -143,7 +150,7 @@ class Server(Scenario):
 
     def cell_facts(self, place: int) -> dict[str, Any]:
         """The rate of the arrivals, and where it comes from."""
-        source = "given" if self._given is not None else f"{SHARE:.0%} of what the slowest contestant sustains"
+        source = "given" if self._given is not None else f"{SHARE * 100:.0f} % of what the slowest contestant sustains"
         return {"rate_per_s": self._rates[place], "rate_from": source}
 
 
@@ -153,7 +160,7 @@ def arrivals_ns(rate_per_s: float, budget: Budget) -> list[int]:
     As many as a block takes at this rate, over the time that gives exactly the rate: arrivals of a Poisson process
     whose number is known are spread evenly at random.
     """
-    most = min(budget.at_most, int(rate_per_s * budget.limit_s))
+    most = min(budget.at_most, MOST, int(rate_per_s * budget.limit_s))
     count = max(3, min(most, max(budget.at_least, round(rate_per_s * budget.seconds))))
     chance = random.Random(budget.seed)
     return sorted(int(chance.random() * count / rate_per_s * 1e9) for _ in range(count))
@@ -163,17 +170,19 @@ def serve(session: Session, feeds: Iterator[Arrays], due_ns: list[int], give_up_
     """In the process of the engine: serve requests that are due at these ns from the start, one after the other.
 
     {ns: from when each was due to its answer, or to give_up_ns for those without one, requests, served,
-     busy_s: spent on requests, until_s: of the last answer, or of the last request's due time where that is later,
+     busy_s: spent on requests, until_s: from the start to the last answer,
      late_ns: how late each request that waited for nothing was started}
     """
     session.run(next(feeds))  # untimed: it wakes the process and fills its caches
-    latencies_ns, late_ns, busy_ns, done_ns = [], [], 0, 0
+    latencies_ns: list[int] = []
+    late_ns: list[int] = []
+    busy_ns = done_ns = 0
     start_ns = time.perf_counter_ns() + LEAD_NS
     for due in due_ns:
         feed = next(feeds)
         waited = _wait_until(start_ns + due)
         begun_ns = time.perf_counter_ns() - start_ns
-        if begun_ns > give_up_ns:
+        if begun_ns > give_up_ns and latencies_ns:
             break
         session.run(feed)
         done_ns = time.perf_counter_ns() - start_ns
@@ -187,7 +196,7 @@ def serve(session: Session, feeds: Iterator[Arrays], due_ns: list[int], give_up_
         "requests": len(due_ns),
         "served": served,
         "busy_s": busy_ns / 1e9,
-        "until_s": max(done_ns, due_ns[-1]) / 1e9,
+        "until_s": done_ns / 1e9,
         "late_ns": late_ns,
     }
 
@@ -200,6 +209,10 @@ def _wait_until(then_ns: int) -> bool:
         if left_ns > SPIN_NS:
             time.sleep((left_ns - SPIN_NS) / 1e9)
     return waited
+
+
+def _shown(value: float) -> str:
+    return f"{value:.3g}" if value < 1000 else f"{value:.0f}"
 
 
 def _utilization(seen: InCase) -> float:

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from edgeattn.devices.nvml import gpu_bytes
 from edgeattn.errors import BundleError, ToolError
-from edgeattn.runtimes.base import Arrays, ShapeRange, ShapeRanges
+from edgeattn.runtimes.base import Arrays, Memory, ShapeRange, ShapeRanges
 from edgeattn.runtimes.tensorrt_family.cuda import Capture, Graph, Stopwatch, runtime
 from edgeattn.runtimes.tensorrt_family.deserialize import Loaded
 from edgeattn.runtimes.tensorrt_family.profiles import Shapes, profile_of
@@ -74,9 +75,12 @@ class PlanSession:
         """Version, GPU, profiles, whether inferences of one shape become a CUDA graph, and the memory that a context
         takes on the device."""
         graphs = all(context.graphs for context in self._contexts.values())
-        engine = self._loaded.engine
-        memory = next((getattr(engine, name) for name in _MEMORY if hasattr(engine, name)), None)
-        return {**self._facts, "cuda_graphs": graphs, "device_memory_bytes": memory}
+        return {**self._facts, "cuda_graphs": graphs, "device_memory_bytes": self._context_bytes()}
+
+    def memory(self, feeds: Arrays) -> Memory:
+        """What a context takes on the GPU for intermediate results, and what the process has there."""
+        self.run(feeds)
+        return Memory(self._context_bytes(), gpu_bytes())
 
     def context_for(self, shapes: Shapes) -> Context:
         """The context of the profile that the shapes fit, set to them."""
@@ -89,6 +93,10 @@ class PlanSession:
             shape = shapes[name] if name in shapes else context.output_shapes[name]
             context.place(name, self._buffer(name, shape).ptr)
         return context
+
+    def _context_bytes(self) -> int | None:
+        engine = self._loaded.engine
+        return next((getattr(engine, name) for name in _MEMORY if hasattr(engine, name)), None)
 
     def _fed(self, feeds: Arrays) -> Context:
         """The context for these inputs, which are on their way to the GPU."""
