@@ -16,7 +16,7 @@ def draw(phases: Sequence[tuple[str, Sequence[tuple[float, float]]]]) -> Any:
     room = svg.WIDTH / len(phases)
     for place, (name, points) in enumerate(phases):
         axes = svg.axes(
-            made, left=48 + room * place, right=svg.WIDTH - room * (place + 1) + 10, top=26, bottom=50, height=_HEIGHT
+            made, left=48 + room * place, right=svg.WIDTH - room * (place + 1) + 20, top=26, bottom=50, height=_HEIGHT
         )
         axes.plot([step for step, _ in points], [loss for _, loss in points], color=svg.colour(1))
         axes.set_ylim(0, 1.1 * max(loss for _, loss in points) or 1)

@@ -27,7 +27,7 @@ def section(subject: Subject) -> Section:
         blocks.append(Text(f"Compiled for {targets}. Nothing was timed yet."))
         for evidence, verify in subject.documents("verify"):
             blocks.append(Text(subject.headed(evidence, f"Verified on {machine(verify)}.")))
-    return Section("conditions", "Where and how it was measured", blocks, ("pair", "cold start"))
+    return Section("conditions", "Where and how it was measured", blocks, ("pair",))
 
 
 def _of(session: Session) -> list[Block]:
@@ -51,7 +51,7 @@ def _of(session: Session) -> list[Block]:
     if conditions is None:
         blocks.append(Text(f"{label}Clocks, temperatures and discarded pairs: {_OLD}."))
     else:
-        blocks.append(_before_and_after(f"{label}clocks and temperatures", start, end))
+        blocks.append(_before_and_after(f"{label}Clocks and temperatures", start, end))
         blocks += _discarded(label, document, mapping(conditions))
     return [*blocks, _protocol(label, document)]
 
@@ -89,9 +89,7 @@ def _before_and_after(title: str, start: Mapping[str, Any], end: Mapping[str, An
             slows = f"; slows down at {_clocks(limit)}" if limit is not None else ""
             rows.append([f"{name}, {unit}{slows}", *(_clocks(each.get(name)) for each in found)])
     if not rows:
-        return Text(
-            f"{title}: n/a, because this machine shows neither clocks nor temperatures, as in a virtual machine."
-        )
+        return Text(f"{title}: n/a. This machine shows neither clocks nor temperatures, as in a virtual machine.")
     rows.append(["slowed down by", *(_events(each.get("throttled")) for each in both)])
     return Table(title, ["", "at the start", "at the end"], rows, numbers=(1, 2))
 

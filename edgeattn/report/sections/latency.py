@@ -32,8 +32,8 @@ def section(subject: Subject) -> Section:
         blocks += _tables(session)
     by_length = any(cell["length"] is not None for session in sessions for cell in session.document["cells"])
     title = "Latency against length" if by_length else "Latency"
-    return Section("latency", title, blocks, ("dense", "efficient", "p50", "p90", "p99", "x faster", "interval", "pair",
-                                              *(["pays"] if by_length else [])))  # fmt: skip
+    words = ("dense", "efficient", "p50", "p90", "p99", "x faster", "interval", "pair", "pays", "cold start")
+    return Section("latency", title, blocks, words)
 
 
 def pictures(subject: Subject, sessions: Sequence[Session], name: str) -> list[Picture]:

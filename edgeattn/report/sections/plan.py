@@ -62,7 +62,7 @@ def _of(subject: Subject, evidence: Evidence) -> list[Block]:
     said = f"The first layer is on the left; {unit} are those at the longest length timed." if start and merges else ""
     kept = sum(1 for layer in layers if layer.place == 0)
     lead = f"{len(layers) - kept} of {len(layers)} layers have new attention"
-    lead += f", and after {len(merges)} of them tokens are merged" if merges else ""
+    lead += f", and after {len(merges)} layers tokens are merged" if merges else ""
     used = [(name.replace("_", " "), VARIANTS[name]) for name in variants if name in VARIANTS and _used(name, layers)]
     strip = Strip(subject.headed(evidence, "layers"), layers)
     return [Text(subject.headed(evidence, f"{lead}. {said}".strip())), strip, Facts(used)]

@@ -51,7 +51,7 @@ def _of(subject: Subject, candidates: Mapping[str, Facts], lead: str, name: str)
                 title=f"{lead}Error when only this layer is quantized; hollow marks stay in float",
                 alt=f"A mark per layer in the order of the model. The worst: {worst}. The tables have the figures.",
                 key=[(", ".join(each.names), place) for each, (place, _) in zip(found, series, strict=True)],
-                series=series, measure="error alone: lower is better", order="products, in the order of the model",
+                series=series, measure="error alone: lower is better", order="products with weights, layer by layer",
             )
         )  # fmt: skip
     folded: list[Block] = []
@@ -72,7 +72,9 @@ def _of(subject: Subject, candidates: Mapping[str, Facts], lead: str, name: str)
 
 
 def _dots(layers: _Layers) -> list[Dot]:
-    return [Dot(max(_LEAST, error), layer in layers.left) for layer, error in layers.errors.items()]
+    """In the order of the model: documents have their keys in that of the alphabet."""
+    order = sorted(layers.errors, key=lambda name: [(part.isdigit(), part.zfill(6)) for part in name.split(".")])
+    return [Dot(max(_LEAST, layers.errors[layer]), layer in layers.left) for layer in order]
 
 
 def _grouped(candidates: Mapping[str, Facts]) -> list[_Layers]:
