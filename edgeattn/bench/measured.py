@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from edgeattn.bench.statistics import percentile
+from edgeattn.bench.statistics import outliers, percentile
 from edgeattn.runtimes.base import Memory
 
 _MB = 1e6
@@ -75,6 +75,7 @@ class InCase:
             "device_memory_mb": _mb(self.memory.device_bytes),
             **self._energy(idle_watts),
             "samples": sum(map(len, self.series)),
+            "outliers": sum(map(outliers, self.series)),  # counted in every figure, never removed
             "steady": all(self.steady),
         }
 

@@ -20,6 +20,16 @@ def percentile(series: ArrayLike, percent: int) -> float | None:
     return float(np.percentile(values, percent)) if len(values) >= FLOORS[percent] else None
 
 
+def outliers(series: ArrayLike) -> int:
+    """How many values lie beyond Tukey's outer fence, three interquartile ranges above the third quartile.
+
+    Source: Tukey, Exploratory Data Analysis, 1977, chapter 2.
+    """
+    values = np.asarray(series, dtype=np.float64)
+    first, third = np.percentile(values, (25, 75))
+    return int(np.sum(values > third + 3 * (third - first)))
+
+
 @dataclass(frozen=True)
 class Estimate:
     """A Hodges-Lehmann estimate with its exact Wilcoxon signed-rank interval.

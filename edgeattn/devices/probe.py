@@ -113,6 +113,7 @@ def machine_facts(root: Path | None = None) -> dict[str, Any]:
         "cores": cpu.cores,
         "threads": cpu.threads,
         "cores_usable": cores,
+        "affinity": sorted(os.sched_getaffinity(0)),
         "cpu_quota": limit.cpus,
         "instruction_sets": list(cpu.instruction_sets),
         "max_mhz": cpu.max_mhz,

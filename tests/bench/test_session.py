@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -44,6 +45,7 @@ def test_the_document_has_both_sides_and_their_ratio(tiny, hasty):
     assert document["contestants"]["dense"]["disk_bytes"] == sum(sizes)
     assert document["threads"] == document["contestants"]["efficient"]["runtime"]["threads"] == 1
     assert document["machine"]["cores_usable"] >= 1
+    assert document["machine"]["affinity"] == sorted(os.sched_getaffinity(0))
     json.dumps(document, allow_nan=False)
 
     series = unpack(document)
@@ -52,6 +54,7 @@ def test_the_document_has_both_sides_and_their_ratio(tiny, hasty):
     )
     engine = document["cells"][0]["contestants"]["efficient"]
     assert sum(len(series[f"8.efficient.{pair}"]) for pair in (0, 1)) == engine["samples"]
+    assert 0 <= engine["outliers"] < engine["samples"]
     assert np.median(series["8.efficient.1"]) / 1e6 == engine["p50_ms_by_pair"][1]
     assert not (tiny.path / "bench.json").exists()  # a job records it
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from edgeattn.bench.statistics import hodges_lehmann, percentile, ratio, signed_rank_counts
+from edgeattn.bench.statistics import hodges_lehmann, outliers, percentile, ratio, signed_rank_counts
 
 
 def test_a_percentile_under_its_floor_is_not_given():
@@ -16,6 +16,13 @@ def test_a_percentile_under_its_floor_is_not_given():
     assert percentile(range(64), 90) == pytest.approx(np.percentile(range(64), 90))
     assert percentile(range(661), 99) is None
     assert percentile([3.0], 50) == 3.0
+
+
+def test_outliers_are_those_beyond_tukeys_outer_fence():
+    even = [100.0] * 10 + [102.0] * 10  # quartiles 100 and 102: the fence is at 108
+    assert outliers([*even, 107.0]) == 0
+    assert outliers([*even, 109.0, 500.0]) == 2
+    assert outliers([5.0]) == 0
 
 
 @pytest.mark.parametrize("pairs", [2, 5, 6, 10, 20, 40])
