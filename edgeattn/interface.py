@@ -53,9 +53,12 @@ class Carried(TensorSpec):
 
     next: the output that is this input for the token after. Before the first token it is zeros, and each named axis but
     the batch is empty: it grows by one with each token.
+    in_place: the input may have more rows along that axis, which are not read, and the output may be the same memory:
+    then a token writes its own row and copies nothing.
     """
 
     next: TensorName
+    in_place: bool = False
 
 
 def _present(axes: Any) -> Any:

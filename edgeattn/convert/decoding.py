@@ -3,9 +3,9 @@
 A variant carries the state of its `step`, whose size is constant. A layer that stays dense carries its keys and values,
 which grow by one token each time; with a window of its own, the last ones.
 
-    with decoding(None) as first:               # every layer starts with its initial state
+    with decoding(None, places[:, :1]) as first:                # every layer starts with its initial state
         model(input_ids=ids[:, :1], position_ids=places[:, :1], use_cache=False)
-    with decoding(first.carried) as second:     # `ids[:, 1:2]` after the token before
+    with decoding(first.carried, places[:, 1:2]) as second:     # `ids[:, 1:2]` after the token before
         ...
 """
 
@@ -19,7 +19,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from edgeattn.attention.dense import all_seen
+from edgeattn.attention.dense import CACHED, all_seen, cached
+from edgeattn.attention.lowering import allowed
 from edgeattn.attention.variant import State, Variant
 
 
@@ -28,13 +29,16 @@ class Token:
     """The forward pass of one token of each sequence in a batch. Its lists have one item per attention call, in order.
 
     before: what each call carries from the tokens before; None for the first token. carried: the same after this token.
+    positions: [B, 1], of the token in its text.
     """
 
     before: Sequence[State] | None
+    positions: Tensor
     initial: list[State] = field(default_factory=list)  # filled for the first token
     carried: list[State] = field(default_factory=list)
     windows: list[int | None] = field(default_factory=list)  # most tokens that its keys are kept of; None: no limit
     grows: list[bool] = field(default_factory=list)  # whether what it carries has one row per token, along axis 2
+    in_place: list[bool] = field(default_factory=list)  # whether a runtime may write that row where the others are
 
     def attend(
         self,
@@ -61,6 +65,13 @@ class Token:
         self.initial.append(initial)
         self.grows.append(variant is None)
         self.windows.append(window if variant is None else None)
+        plain = variant is None and window is None and softcap is None and sinks is None
+        self.in_place.append(plain)
+        if plain and allowed(CACHED):
+            past_keys, past_values = before
+            out, keys, values = cached(q, k, v, past_keys, past_values, self.positions, scaling)
+            self.carried.append((keys, values))
+            return out
         if variant is not None:
             out, carried = variant.step(q, k.repeat_interleave(groups, 1), v.repeat_interleave(groups, 1), before)
             self.carried.append(carried)
@@ -88,9 +99,12 @@ def decoding_now() -> Token | None:
 
 
 @contextmanager
-def decoding(before: Sequence[State] | None) -> Iterator[Token]:
-    """Within the block, a forward pass of one token continues from `before`; None: it is the first token."""
-    token = Token(before)
+def decoding(before: Sequence[State] | None, positions: Tensor) -> Iterator[Token]:
+    """Within the block, a forward pass of one token continues from `before`; None: it is the first token.
+
+    positions: [B, 1], of the token.
+    """
+    token = Token(before, positions)
     reset = _TOKEN.set(token)
     try:
         yield token

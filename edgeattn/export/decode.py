@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from edgeattn.attention.dense import CACHED
 from edgeattn.attention.variant import State
 from edgeattn.convert.decoding import Token, decoding
 from edgeattn.errors import ModelError
@@ -26,7 +27,7 @@ def export_decode(
 
     Inputs: input_ids and position_ids, [B, 1] each, and the carried tensors. Outputs: logits [B, 1, V], and the carried
     tensors after this token. The sequences of a batch are of one length: there is no padding.
-    longest: the most tokens that the model takes.
+    longest: the most tokens that the model takes. Layers that stay dense are ONNX Runtime's operator, where it has one.
     Raises ModelError for a model that cannot read one token at a time, ToolError where the exporter fails.
     """
     if "position_ids" not in inspect.signature(model.forward).parameters:
@@ -39,7 +40,7 @@ def export_decode(
         dims[carried.name] = {axis: dim for axis, dim in enumerate(carried.dims) if isinstance(dim, str)}
     for axis, window in wrapped.windows.items():
         limits[axis] = 0, min((each - 1 for each in (window, longest) if each is not None), default=None)
-    graph, _ = export(wrapped, wrapped.example(), dims, opset=opset, limits=limits)
+    graph, _ = export(wrapped, wrapped.example(), dims, opset=opset, limits=limits, operators=frozenset({CACHED}))
     return graph, wrapped.carried
 
 
@@ -55,8 +56,9 @@ class OneToken(PreTrainedModel):
     def __init__(self, model: PreTrainedModel) -> None:
         super().__init__(model.config)
         self.model = model
-        with decoding(None) as first:
-            self._logits(*self._tokens(0))
+        ids, positions = self._tokens(0)
+        with decoding(None, positions) as first, torch.no_grad():
+            self._logits(ids, positions)
         self._initial = first.initial
         self.windows = {
             _axis(window): window for window, grows in zip(first.windows, first.grows, strict=True) if grows
@@ -71,7 +73,7 @@ class OneToken(PreTrainedModel):
             tuple(carried.get(_name(layer, place), x.new_zeros(batch, *x.shape[1:])) for place, x in enumerate(state))
             for layer, state in enumerate(self._initial)
         ]
-        with decoding(before) as token:
+        with decoding(before, position_ids) as token:
             logits = self._logits(input_ids, position_ids)
         return {"logits": logits, **{each.next: _after(token, each) for each in self.carried}}
 
@@ -79,8 +81,9 @@ class OneToken(PreTrainedModel):
         """Inputs after a context of a few tokens, a batch of two."""
         state: Sequence[State] = self._initial
         for position in range(_EXAMPLE):
-            with decoding(state) as token, torch.no_grad():
-                self._logits(*self._tokens(position))
+            ids, positions = self._tokens(position)
+            with decoding(state, positions) as token, torch.no_grad():
+                self._logits(ids, positions)
             state = token.carried
         ids, positions = self._tokens(_EXAMPLE)
         values = {each.name: _after(token, each) for each in self.carried}
@@ -105,7 +108,8 @@ def _carried(first: Token) -> Iterator[Carried]:
             if first.grows[layer]:
                 dims[2] = _axis(first.windows[layer])
             name = _name(layer, place)
-            yield Carried(name=name, next=name.replace("state", "next"), dtype="float32", dims=tuple(dims))
+            after, in_place = name.replace("state", "next"), first.in_place[layer]
+            yield Carried(name=name, next=after, dtype="float32", dims=tuple(dims), in_place=in_place)
 
 
 def _name(layer: int, place: int) -> str:

@@ -76,18 +76,20 @@ class DeviceSession(Session, Protocol):
 class KeepingSession(Session, Protocol):
     """A session whose outputs can stay in the runtime, as inputs of its next run.
 
-    A kept tensor is an object of the runtime, which is never written to again.
+    A kept tensor is an object of the runtime.
     """
 
-    def run_keeping(self, feeds: Arrays, kept: Mapping[str, Any], keep: Sequence[str]) -> tuple[Arrays, dict[str, Any]]:
+    def run_keeping(
+        self, feeds: Arrays, kept: Mapping[str, Any], keep: Sequence[str], in_place: Mapping[str, str]
+    ) -> tuple[Arrays, dict[str, Any]]:
         """(outputs, kept outputs) by name, of inputs by name: some as arrays, and some as kept tensors.
 
-        keep: the outputs that stay.
+        keep: the outputs that stay. in_place: those of them that are written to a kept input -> its name.
         """
         ...
 
     def kept(self, arrays: Arrays) -> dict[str, Any]:
-        """Arrays as kept tensors. The arrays must not be changed afterwards."""
+        """Arrays as kept tensors, which may share their memory."""
         ...
 
     def array(self, kept: Any) -> NDArray[np.generic]:

@@ -34,7 +34,7 @@ class Decoder:
 
     Inputs: input_ids [B, N]; other inputs of the whole graph are not read, since there is no padding. Beside them,
     position_ids [B, N], where the text goes on after a context of as many tokens as its first position says. The
-    carried tensors of that context are inputs too, once; later texts may go on from the same context.
+    carried tensors of that context are inputs too, once; later texts, no longer than the first, may go on from it.
     """
 
     def __init__(self, session: Session, carried: Sequence[Carried]) -> None:
@@ -43,8 +43,12 @@ class Decoder:
             raise DeviceError(f"{type(session).__name__} cannot carry tensors", fix="decode with onnxruntime")
         self._session = session
         self._carried = tuple(carried)
+        self._keep = [each.next for each in carried]
+        self._in_place = {each.next: each.name for each in carried if each.in_place}
+        self._grows = {each.name: _growing(each) for each in carried if each.in_place}  # name -> the axis
         self._contexts: dict[int, dict[str, Any]] = {}  # length -> carried tensors, in the runtime
         self._state: dict[str, Any] = {}
+        self._length = 0  # of the text until now
 
     def run(self, feeds: Arrays) -> Arrays:
         """The outputs of all tokens: logits [B, N, V]."""
@@ -68,11 +72,12 @@ class Decoder:
         positions = feeds.get(POSITIONS)
         if positions is None:
             positions = np.broadcast_to(np.arange(count), ids.shape)
-        length = int(positions[0, 0])
+        self._length = int(positions[0, 0])
         names = {carried.name for carried in self._carried}
-        if names and names <= feeds.keys():
-            self._contexts[length] = self._session.kept({name: np.array(feeds[name]) for name in names})
-        self._state = self._session.kept(self._nothing(batch)) if length == 0 else dict(self._contexts[length])
+        if self._length == 0 or names <= feeds.keys():
+            given = self._nothing(batch) if self._length == 0 else {name: np.array(feeds[name]) for name in names}
+            self._contexts[self._length] = self._session.kept(self._with_room(given, self._length + count))
+        self._state = dict(self._contexts[self._length])
         return [
             {
                 TOKENS: np.ascontiguousarray(ids[:, t : t + 1]),
@@ -83,19 +88,29 @@ class Decoder:
 
     def step(self, token: Arrays) -> Arrays:
         """The outputs of the next token; what is carried stays in the runtime."""
-        outputs, kept = self._session.run_keeping(token, self._state, [carried.next for carried in self._carried])
+        outputs, kept = self._session.run_keeping(token, self._state, self._keep, self._in_place)
         self._state = {carried.name: kept[carried.next] for carried in self._carried}
+        self._length += 1
         return outputs
 
     def carried(self) -> Arrays:
         """What is carried after the last token."""
-        return {name: self._session.array(value) for name, value in self._state.items()}
+        arrays = {name: self._session.array(value) for name, value in self._state.items()}
+        cut = {name: np.take(arrays[name], range(self._length), axis) for name, axis in self._grows.items()}
+        return {**arrays, **cut}
 
     @property
     def carried_bytes(self) -> float:
         """Bytes that are carried for one text after the last token."""
         arrays = self.carried().values()
         return float(sum(array.nbytes / (array.shape[0] if array.ndim > 1 else 1) for array in arrays))
+
+    def _with_room(self, arrays: Arrays, rows: int) -> Arrays:
+        """Arrays that tokens write their rows into have room for as many tokens."""
+        return {
+            name: np.pad(array, _widths(array, self._grows[name], rows)) if name in self._grows else array
+            for name, array in arrays.items()
+        }
 
     def _nothing(self, batch: int) -> dict[str, Any]:
         """What is carried before the first token."""
@@ -105,3 +120,12 @@ class Decoder:
             )
             for carried in self._carried
         }
+
+
+def _growing(carried: Carried) -> int:
+    """The axis that grows with each token."""
+    return next(axis for axis, dim in enumerate(carried.dims) if isinstance(dim, str) and dim != BATCH)
+
+
+def _widths(array: Any, axis: int, size: int) -> list[tuple[int, int]]:
+    return [(0, size - length if place == axis else 0) for place, length in enumerate(array.shape)]

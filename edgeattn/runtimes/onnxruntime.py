@@ -53,17 +53,22 @@ class OnnxRuntimeSession:
         """Outputs by name for inputs by name."""
         return dict(zip(self._outputs, self._session.run(self._outputs, feeds), strict=True))
 
-    def run_keeping(self, feeds: Arrays, kept: Mapping[str, Any], keep: Sequence[str]) -> tuple[Arrays, dict[str, Any]]:
+    def run_keeping(
+        self, feeds: Arrays, kept: Mapping[str, Any], keep: Sequence[str], in_place: Mapping[str, str]
+    ) -> tuple[Arrays, dict[str, Any]]:
         """See `KeepingSession`."""
-        found = dict(
-            zip(
-                self._outputs,
-                self._session.run_with_ort_values(self._outputs, {**self.kept(feeds), **kept}),
-                strict=True,
-            )
-        )
-        stay = {name: found.pop(name) for name in keep}
-        return {name: value.numpy() for name, value in found.items()}, stay
+        binding = self._session.io_binding()
+        for name, value in {**self.kept(feeds), **kept}.items():
+            binding.bind_ortvalue_input(name, value)
+        for name in self._outputs:
+            if name in in_place:
+                binding.bind_ortvalue_output(name, kept[in_place[name]])
+            else:
+                binding.bind_output(name)
+        self._session.run_with_iobinding(binding)
+        found = dict(zip(self._outputs, binding.get_outputs(), strict=True))
+        stay = {name: kept[in_place[name]] if name in in_place else found.pop(name) for name in keep}
+        return {name: value.numpy() for name, value in found.items() if name not in stay}, stay
 
     def kept(self, arrays: Arrays) -> dict[str, Any]:
         """See `KeepingSession`. On a CPU, they are not copied."""

@@ -1,6 +1,6 @@
 """The graphs of one token in a bundle for text generation: exported, quantized, and checked against whole texts.
 
-They do not go through the candidate search of the build: both are plain ONNX in one method, run by ONNX Runtime.
+They do not go through the candidate search of the build: both are in one method and for ONNX Runtime.
 """
 
 from __future__ import annotations

@@ -41,8 +41,8 @@ def read(model, ids):
     whole = model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
     state, parts = None, []
     for t in range(ids.shape[1]):
-        with decoding(state) as token:
-            place = torch.full((len(ids), 1), t)
+        place = torch.full((len(ids), 1), t)
+        with decoding(state, place) as token:
             parts.append(model(input_ids=ids[:, t : t + 1], position_ids=place, use_cache=False).logits)
         state = token.carried
     return whole, torch.cat(parts, 1), state
@@ -78,5 +78,6 @@ def test_a_layer_with_a_bias_of_its_own_says_so():
     model.model.layers[0].self_attn.register_forward_pre_hook(
         lambda module, args, kwargs: (args, {**kwargs, "position_bias": torch.zeros(1, 2, 1, 1)}), with_kwargs=True
     )
-    with pytest.raises(ModelError, match="a bias or mask of its own is added to its scores"), decoding(None):
-        model(input_ids=torch.ones(1, 1, dtype=torch.int64), position_ids=torch.zeros(1, 1, dtype=torch.int64))
+    first = torch.zeros(1, 1, dtype=torch.int64)
+    with pytest.raises(ModelError, match="a bias or mask of its own is added to its scores"), decoding(None, first):
+        model(input_ids=first, position_ids=first)

@@ -111,7 +111,7 @@ class Decode(Scenario):
         methods = {name: facts["method"] for name, facts in document["contestants"].items()}
         return [
             f"lengths are tokens in the context before the timed ones, which are {RUN} before it starts again",
-            "both engines are plain ONNX in ONNX Runtime, in one method each "
+            "both engines are graphs of one token in ONNX Runtime, in one method each "
             f"({', '.join(f'{name}: {method}' for name, method in methods.items())}), not chosen by a search",
         ]
 
