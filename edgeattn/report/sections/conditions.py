@@ -118,10 +118,8 @@ def _discarded(label: str, document: Document, conditions: Mapping[str, Any]) ->
     if not found:
         return [Text(f"{label}No pair was discarded.")]
     reasons = [f"pair {each.get('pair', text.NA)}: {each.get('reason', text.NA)}" for each in found]
-    return [
-        Text(f"{label}{len(found)} pairs were discarded, beside the {document['pairs']} that count:"),
-        Notes(reasons),
-    ]
+    count = "1 pair was" if len(found) == 1 else f"{len(found)} pairs were"
+    return [Text(f"{label}{count} discarded, beside the {document['pairs']} that count:"), Notes(reasons)]
 
 
 def _protocol(label: str, document: Document) -> Folded:
