@@ -54,7 +54,7 @@ class Token:
     ) -> Tensor:
         """The attention of this token: q [B, H, 1, D], k, v [B, H or fewer, 1, D] -> [B, H, 1, Dv].
 
-        window, softcap, sinks: of the layer's own dense attention. Raises TypeError for a variant without a `step`.
+        window, softcap, sinks: of the layer's own dense attention. variant: one with a `step`; None: dense.
         """
         groups = q.shape[1] // k.shape[1]
         if variant is None:

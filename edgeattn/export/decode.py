@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import onnx_ir as ir
 import torch
@@ -13,10 +14,12 @@ from transformers import PreTrainedModel
 from edgeattn.attention.dense import CACHED
 from edgeattn.attention.variant import State
 from edgeattn.convert.decoding import Token, decoding
+from edgeattn.convert.probe import run_once
 from edgeattn.errors import ModelError
 from edgeattn.export.onnx import export
 from edgeattn.interface import BATCH, Carried
 
+_WITHOUT_CACHE: dict[str, Any] = {"use_cache": False}  # of transformers
 _EXAMPLE = 3  # tokens in the context that the graph is traced with
 
 
@@ -57,8 +60,9 @@ class OneToken(PreTrainedModel):
         super().__init__(model.config)
         self.model = model
         ids, positions = self._tokens(0)
-        with decoding(None, positions) as first, torch.no_grad():
-            self._logits(ids, positions)
+        feeds = {"input_ids": ids, "position_ids": positions, **_WITHOUT_CACHE}
+        with decoding(None, positions) as first:
+            run_once(model, feeds, what="a single token", fix="run the whole text at once")
         self._initial = first.initial
         self.windows = {
             _axis(window): window for window, grows in zip(first.windows, first.grows, strict=True) if grows
@@ -90,7 +94,7 @@ class OneToken(PreTrainedModel):
         return {"input_ids": ids, "position_ids": positions, **values}
 
     def _logits(self, input_ids: Tensor, position_ids: Tensor) -> Tensor:
-        out = self.model(input_ids=input_ids, position_ids=position_ids, use_cache=False)
+        out = self.model(input_ids=input_ids, position_ids=position_ids, **_WITHOUT_CACHE)
         return out.logits  # type: ignore[no-any-return]
 
     def _tokens(self, position: int) -> tuple[Tensor, Tensor]:
