@@ -33,7 +33,8 @@ def verdict(subject: Subject) -> Verdict:
     timed = next(iter(subject.together.values()), None)
     if timed is not None:
         title, description = f"{', '.join(labels[1:])} beside {labels[0]}", "The shipped engines, timed in turn."
-        said = [f"{line[0].upper()}{line[1:]}." for line in text.verdicts(timed)]
+        single = "bench" in subject.together  # the other scenarios compare other figures than the p50
+        said = [_sentence(timed, other) for other in text.others(timed)] if single else text.verdicts(timed)
     else:
         title, description = ", ".join(labels), "Bundles side by side, each against its own dense model."
         said = [_count(subject, sessions), *(_gain(session) for session in sessions)]
@@ -46,7 +47,14 @@ def _of_one(
     evidence: Evidence, sessions: Sequence[Session], pictures: Sequence[Picture], notices: Sequence[str]
 ) -> Verdict:
     manifest, bench = evidence.manifest, sessions[0].document if sessions else None
-    said = [_sentence(bench), *(line for name in text.others(bench) for line in _lengths(bench, name))] if bench else []
+    said = (
+        [
+            _sentence(bench, text.others(bench)[0]),
+            *(line for name in text.others(bench) for line in _lengths(bench, name)),
+        ]
+        if bench
+        else []
+    )
     cards = [
         *([_speed(bench)] if bench else []),
         *_accuracy(evidence),
@@ -71,9 +79,9 @@ def _names(bench: Document) -> tuple[str, str]:
     return str(bench["reference"]), text.others(bench)[0]
 
 
-def _sentence(bench: Document) -> str:
+def _sentence(bench: Document, other: str) -> str:
     """Such as "At 512 tokens the efficient model is 1.44 x faster than the best dense one: 10.5 ms, not 15.1 ms"."""
-    reference, other = _names(bench)
+    reference = str(bench["reference"])
     cell = _longest(bench)
     low, high, ratio = (cell["speedups"][other][each] for each in ("low", "high", "ratio"))
     before, after = (f"{text.number(cell['contestants'][each]['p50_ms'])} ms" for each in (reference, other))
@@ -85,7 +93,7 @@ def _sentence(bench: Document) -> str:
         said = f"{who} is {ratio:.2f} x faster than {beside}: {after} per inference in place of {before}."
     else:
         said = f"{who} is slower than {beside}: {after} per inference in place of {before}."
-    return f"{place}{said}" if place else f"{said[0].upper()}{said[1:]}"
+    return f"{place}{said}" if place or other not in _NAMES else f"{said[0].upper()}{said[1:]}"
 
 
 def _lengths(bench: Document, name: str) -> list[str]:

@@ -11,6 +11,7 @@ import tiny_bundle
 from report_pages import visible
 
 from edgeattn.cli.main import run
+from edgeattn.report.html import save
 
 
 @pytest.fixture
@@ -131,3 +132,22 @@ def test_without_matplotlib_the_page_is_complete_in_text(bundles, monkeypatch, c
     assert "The pictures are missing" in page
     assert "<code>pip install &#39;edgeattn[report]&#39;</code>" in page or "pip install 'edgeattn[report]'" in page
     assert "1.60 x faster than dense (1.50 to 1.70)" in page
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("bench", "At 512 tokens new is 1.60 x faster than old: 12.5 ms per inference in place of 20 ms."),
+        ("bench-server", "512 tokens: 1.60 x faster than old (1.50 to 1.70)"),
+    ],
+)
+def test_engines_of_several_bundles_in_one_session(bundles, tmp_path, name, said):
+    """As `edgeattn bench A B --out` writes it."""
+    bench = bench_documents.bench({128: (0.9, 0.85, 0.95), 512: (1.6, 1.5, 1.7)}, names=("old", "new"))
+    if name != "bench":
+        bench |= {"scenario": "server", "figure": "p99_ms", "compares": "the 99th percentile"}
+    (tmp_path / "out").mkdir()
+    page = visible(save({f"{name}.json": bench}, bundles, tmp_path / "out").read_text())
+    assert json.loads((tmp_path / "out" / f"{name}.json").read_text()) == bench
+    for sentence in ("new beside old", said, "old Cortex-A76, 4 cores the reference kept", "own dense model"):
+        assert (sentence in page) == (sentence != "own dense model")

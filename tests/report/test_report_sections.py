@@ -36,7 +36,10 @@ def test_the_share_of_the_roofline_where_it_is_known(manifest):
     profile = bench_documents.profile()
     profile["contestants"]["dense"]["cells"][0]["kinds"][0] |= {"roofline_ms": 1.0, "of_roofline": 0.25}
     said = visible(render(manifest, profile=profile))
-    assert "share of the roofline attention dense 12 4 1 25 % matmul dense 12 5 n/a n/a" in said
+    assert (
+        "share of the roofline dense efficient attention 25 % n/a matmul n/a n/a norm n/a - all operators n/a n/a"
+        in said
+    )
     assert "roofline the shortest time in which the device could do this work" in said
 
 

@@ -13,6 +13,7 @@ from edgeattn.report.figures import mapping, positive
 from edgeattn.report.kinds import KINDS
 from edgeattn.report.subject import Session, Subject
 
+_ALL = "all operators"
 _MOST_KINDS = 5  # beside "other"; the palette has six
 _HOW = (
     "Not profiled yet: `edgeattn bench BUNDLE --profile` times every operator of the runtime and adds it up by layer "
@@ -110,23 +111,19 @@ def _kind_table(title: str, cells: Mapping[str, Mapping[str, Any]]) -> Table:
 
 
 def _roofline_table(title: str, cells: Mapping[str, Mapping[str, Any]]) -> list[Table]:
-    """What each kind reaches of the roofline, and how many operators it has; nothing where no roofline is known."""
-    rows = [
-        [
-            kind["kind"],
-            each,
-            str(kind.get("operators", text.NA)),
-            text.number(kind["ms"]),
-            text.number(kind.get("roofline_ms")),
-            _share(kind.get("of_roofline")),
-        ]
+    """The share of the roofline that each kind reaches, and all together; nothing where none is known."""
+    found = {
+        each: {**{str(kind["kind"]): kind.get("of_roofline") for kind in cell["kinds"]}, _ALL: cell.get("of_roofline")}
         for each, cell in cells.items()
-        for kind in cell["kinds"]
-    ]
-    if all(row[-1] == text.NA for row in rows):
+    }
+    if all(share is None for shares in found.values() for share in shares.values()):
         return []
-    head = ["kind of work", "engine", "operators", "ms", "roofline ms", "share of the roofline"]
-    return [Table(title, head, rows, numbers=range(2, 6))]
+    kinds = dict.fromkeys(kind for shares in found.values() for kind in shares if kind != _ALL)
+    rows = [
+        [kind, *(_share(found[each][kind]) if kind in found[each] else "-" for each in cells)]
+        for kind in (*kinds, _ALL)
+    ]
+    return [Table(title, ["share of the roofline", *cells], rows, numbers=range(1, len(cells) + 1))]
 
 
 def _layer_table(title: str, cells: Mapping[str, Mapping[str, Any]]) -> Table:
