@@ -243,6 +243,7 @@ class Session:
             return block
         seen.joules += window.energy.joules
         seen.energy_s += window.energy.seconds
-        seen.inferences += len(block.ns) + 1  # with the untimed one before
+        run = len(block.ns) if block.inferences is None else block.inferences
+        seen.inferences += run + 1  # with the untimed one before
         seen.energy = {"scope": window.energy.scope, "source": window.energy.source}
         return block

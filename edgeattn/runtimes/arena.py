@@ -19,8 +19,8 @@ _RUNS = 3  # ONNX Runtime plans its memory in the first inference of a shape, an
 def held_bytes(run: Callable[[], object], release: Callable[[], object]) -> int | None:
     """Resident bytes that `run` makes a runtime keep, and `release` makes it give back.
 
-    None where it gives nothing back, as ONNX Runtime does not with its first megabyte, and where Linux and the GNU C
-    library are not there to say it. What other inferences made it keep does not count: it is released first.
+    None where it gives nothing back, as ONNX Runtime does not with the first region of its arena, and where Linux and
+    the GNU C library are not there to say it. What other inferences made it keep does not count: it is released first.
     """
     if _resident_bytes() is None:
         return None

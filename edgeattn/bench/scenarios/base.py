@@ -42,10 +42,14 @@ class Budget:
 
 @dataclass(frozen=True)
 class Block:
-    """What a block gave. ns: the scenario's series, one item per inference. facts: of the block, as JSON."""
+    """What a block gave. ns: the scenario's series, one item per inference. facts: of the block, as JSON.
+
+    inferences: that were run, where they are not as many as there are items.
+    """
 
     ns: list[int]
     facts: Mapping[str, Any] = field(default_factory=dict)
+    inferences: int | None = None
 
 
 class Scenario:

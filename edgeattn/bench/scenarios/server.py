@@ -92,7 +92,7 @@ class Server(Scenario):
         span_s = len(due_ns) / self._rates[place]
         give_up_ns = int(GIVE_UP * span_s * 1e9)
         found = leg.drive("edgeattn.bench.scenarios.server:serve", case=place, due_ns=due_ns, give_up_ns=give_up_ns)
-        return Block(found.pop("ns"), {**found, "span_s": span_s})
+        return Block(found.pop("ns"), {**found, "span_s": span_s}, inferences=found["served"])
 
     def comparable(self, seen: InCase) -> bool:
         """Not where the queue grows: its latencies are those of how long one waits."""
