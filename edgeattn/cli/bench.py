@@ -46,11 +46,18 @@ if TYPE_CHECKING:
     default="single",
     metavar="NAME",
     show_default=True,
-    help="What is asked of an engine: single requests, offline (batches back to back), server (requests that "
-    "arrive at random), or decode (tokens one by one, with carried state).",
+    help="The load: single (one request at a time), offline (batches back to back), server (requests that arrive at "
+    "random), or decode (tokens one by one, with carried state).",
 )
-@click.option("--rate", type=float, metavar="N", help="Requests per second of the scenario server.")
-@click.option("--batch-size", type=click.IntRange(1, 2**22), help="Samples per inference of the scenario offline.")
+@click.option(
+    "--rate",
+    type=float,
+    metavar="N",
+    help="Requests per second of the scenario server; 70 % of what the slowest engine sustains by default.",
+)
+@click.option(
+    "--batch-size", type=click.IntRange(1, 2**22), help="Samples per inference of the scenario offline; 8 by default."
+)
 @host_options
 @common_options
 def command(

@@ -12,6 +12,13 @@ SAME = (0.98, 0.93, 1.05)
 WINS = (1.6, 1.5, 1.7)
 
 
+def test_a_ratio_that_means_nothing_is_said_and_counts_for_no_length():
+    document = bench({128: WINS, 512: WINS})
+    document["cells"][1]["speedups"]["efficient"] = speedup(None)
+    assert text.verdicts(document)[1] == "512 tokens: no comparison with dense"
+    assert text.pays(document, "efficient") is text.loses(document, "efficient") is None
+
+
 @pytest.mark.parametrize(
     ("found", "said"),
     [
