@@ -49,8 +49,12 @@ def _explained(found: Sequence[Section], said: str) -> list[Section]:
     seen: set[str] = set()
     explained = []
     for section in found:
-        said = f"{said} {_texts(section.blocks)}".lower()
-        new = [word for word in section.words if word not in seen and any(part in said for part in word.split(", "))]
+        said = f"{said} {section.title} {_texts(section.blocks)}".lower()
+        new = [
+            word
+            for word in section.words
+            if word not in seen and any(part.lower() in said for part in word.split(", "))
+        ]
         explained.append(replace(section, words=new))
         seen |= set(new)
     return explained

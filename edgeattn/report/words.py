@@ -27,5 +27,7 @@ WORDS = {
     "error alone": "1 - cosine of the model's output when only this layer is quantized, on samples it was not tuned "
     "on. Where all together fall below the recipe's least cosine, the worst layers stay in float.",
     "parser": "the part of TensorRT that reads a graph. A device's release decides what it takes.",
+    "pre-flight": "a trial build by TensorRT for RTX where the bundle was made, without the device's GPU.",
+    "SM": "the generation of an NVIDIA GPU, such as 8.7 for Orin.",
     "digest": "a fingerprint of a file's content: one changed byte gives another digest.",
 }

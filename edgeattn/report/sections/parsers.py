@@ -21,4 +21,6 @@ def section(subject: Subject) -> Section | None:
         if tables:
             blocks.append(Folded(subject.headed(evidence, "Why a release refuses a candidate"), tables))
         blocks.append(Notes(check.notes(document)))
-    return Section("parsers", "What its device's parsers take", blocks, ("parser",)) if blocks else None
+    return (
+        Section("parsers", "What its device's parsers take", blocks, ("parser", "pre-flight", "SM")) if blocks else None
+    )

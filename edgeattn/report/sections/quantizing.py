@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgeattn.report import text
-from edgeattn.report.blocks import Block, Folded, Section, Table, Text
+from edgeattn.report.blocks import Block, Folded, Notes, Section, Table
 from edgeattn.report.drawing import drawn
 from edgeattn.report.figures import listed
 from edgeattn.report.pictures.data import Dot
@@ -67,8 +67,9 @@ def _of(subject: Subject, candidates: Mapping[str, Facts], lead: str, name: str)
             folded.append(
                 Folded(f"{lead}{names}: all {len(rows)} layers", [Table(f"{names}", head, rows, numbers=(1,))])
             )
-    blocks += folded
-    return blocks + [Text(f"{lead}{said}") for each, facts in candidates.items() if (said := _in_fp32(each, facts))]
+    in_fp32 = [said for each, facts in candidates.items() if (said := _in_fp32(each, facts))]
+    kept = [Folded(f"{lead}What stays in fp32 in graphs of fp16, by reason", [Notes(in_fp32)])] if in_fp32 else []
+    return [*blocks, *folded, *kept]
 
 
 def _dots(layers: _Layers) -> list[Dot]:

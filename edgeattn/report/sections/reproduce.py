@@ -31,7 +31,7 @@ def section(subject: Subject) -> Section:
 
 
 def _commands(evidence: Evidence) -> list[str]:
-    commands = ["edgeattn verify BUNDLE"]
+    commands = [*([] if evidence.manifest.engines else ["edgeattn build BUNDLE"]), "edgeattn verify BUNDLE"]
     if bench := evidence.get("bench"):
         commands.append(_bench(bench, "BUNDLE"))
     target = shlex.quote(str(evidence.manifest.target.get("name")))
