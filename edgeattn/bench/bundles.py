@@ -85,7 +85,7 @@ def names(paths: Sequence[Path]) -> list[str]:
         found = ["/".join(each[-count:]) for each in parts]
         if len(set(found)) == len(found):
             return found
-    raise InputError(f"{paths[0]} is named twice", where="edgeattn bench", fix="name each bundle once")
+    raise InputError(f"{paths[0]} is named twice", fix="name each bundle once")
 
 
 def require_same_inputs(bundles: Sequence[Bundle]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -27,7 +28,7 @@ def command(bundle: tuple[Path, ...], out: Path | None, as_json: bool) -> None:
     from edgeattn.bench.bundles import names
     from edgeattn.bundle import Bundle
     from edgeattn.cli.installed import how_to_install
-    from edgeattn.errors import InputError
+    from edgeattn.errors import InputError, ResourceError
     from edgeattn.manifest import MANIFEST
     from edgeattn.report import pictures
     from edgeattn.report.html import evidence, refresh, write
@@ -40,6 +41,8 @@ def command(bundle: tuple[Path, ...], out: Path | None, as_json: bool) -> None:
     if out is not None and (out.parent / MANIFEST).exists():
         raise InputError(f"{out.parent} is a bundle", where="--out", fix="choose a file outside of it")
     bundles = [Bundle.open(path) for path in bundle]
+    if out is None and not os.access(bundle[0], os.W_OK):
+        raise ResourceError("the folder is read-only", where=str(bundle[0]), fix="write the page elsewhere with --out")
     if out is None:
         file = refresh(bundles[0])
     else:

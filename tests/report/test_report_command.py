@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 
 import bench_documents
@@ -112,6 +113,12 @@ def test_several_need_a_place(bundles, capsys):
 def test_it_does_not_write_into_a_bundle_by_name(bundles, capsys):
     assert run(["report", str(bundles[0].path), "--out", str(bundles[0].path / "bundle.json")]) == 2
     assert "choose a file outside of it" in capsys.readouterr().err
+
+
+def test_a_bundle_that_cannot_be_written_has_its_page_elsewhere(bundles, monkeypatch, capsys):
+    monkeypatch.setattr("os.access", lambda _path, mode, **_options: mode != os.W_OK)
+    assert run(["report", str(bundles[0].path)]) == 5
+    assert "the folder is read-only\n  fix: write the page elsewhere with --out" in capsys.readouterr().err
 
 
 def test_an_invalid_session_is_said_first(bundles, tmp_path):

@@ -12,6 +12,12 @@ from edgeattn.report.figures import listed, mapping
 from edgeattn.report.subject import Session, Subject, machine, same_machine
 
 _UNKNOWN = "n/a: the system does not say"
+_SETTINGS = {
+    "providers": "runs on",
+    "nodes_elsewhere": "operators that run elsewhere",
+    "disabled_optimizers": "optimizations turned off",
+    "tuned_here": "settings chosen by timing on this machine",
+}
 _OLD = "n/a: recorded by an earlier version, which did not read it"
 
 
@@ -148,14 +154,12 @@ def _settings(runtime: object) -> str:
     facts = mapping(runtime)
     words = [" ".join(str(facts[key]) for key in ("runtime", "runtime_version") if facts.get(key))]
     for key, value in facts.items():
-        if key in ("runtime", "runtime_version") or value in (None, [], {}, ""):
-            continue
-        shown = (
-            ", ".join(map(str, value))
-            if isinstance(value, (list, tuple))
-            else {True: "yes", False: "no"}.get(value, value)
-            if isinstance(value, bool)
-            else value
-        )
-        words.append(f"{str(key).replace('_', ' ')} {shown}")
+        if key not in ("runtime", "runtime_version") and value not in (None, [], {}, ""):
+            words.append(f"{_SETTINGS.get(str(key), str(key).replace('_', ' '))}: {_setting(value)}")
     return "; ".join(word for word in words if word) or text.NA
+
+
+def _setting(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
