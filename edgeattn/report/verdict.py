@@ -84,7 +84,7 @@ def _sentence(bench: Document, other: str) -> str:
     reference = str(bench["reference"])
     cell = _longest(bench)
     low, high, ratio = (cell["speedups"][other][each] for each in ("low", "high", "ratio"))
-    before, after = (f"{text.number(cell['contestants'][each]['p50_ms'])} ms" for each in (reference, other))
+    before, after = (f"{text.number(cell['contestants'][each]['p50_ms'])}\u00a0ms" for each in (reference, other))
     place = f"At {text.at(bench, cell)} " if cell["length"] else ""
     who, beside = _NAMES.get(other, other), _NAMES.get(reference, reference)
     if low is not None and low <= 1 <= high:
@@ -239,7 +239,7 @@ def _row(subject: Subject, evidence: Evidence, bench: Document | None, place: in
         speed,
         kept,
         text.megabytes(bench["contestants"][name]["disk_bytes"]),
-        text.energy(cell["contestants"][name]),
+        text.energy({**cell["contestants"][name], "energy_net_mj": None}),
     ]
 
 
@@ -272,7 +272,9 @@ def _stale(subject: Subject, evidence: Evidence) -> list[str]:
         "bench": bench and bench["contestants"][bench["reference"]]["bundle"],
     }
     return [
-        subject.headed(evidence, f"{name}.json is about another bundle, {digest}: run `{_OTHER[name]} BUNDLE` again.")
+        subject.headed(
+            evidence, f"{name}.json is about another bundle, {str(digest)[:19]}: run `{_OTHER[name]} BUNDLE` again."
+        )
         for name, digest in found.items()
         if digest and digest != evidence.manifest.digest
     ]
