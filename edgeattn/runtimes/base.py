@@ -88,6 +88,10 @@ class KeepingSession(Session, Protocol):
         """
         ...
 
+    def memory_of(self, run: Callable[[], object], feeds: Arrays) -> Memory:
+        """As `memory`, where an inference is `run`. feeds: of any inference as arrays, after which it is released."""
+        ...
+
     def kept(self, arrays: Arrays) -> dict[str, Any]:
         """Arrays as kept tensors, which may share their memory."""
         ...

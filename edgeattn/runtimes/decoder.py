@@ -62,8 +62,11 @@ class Decoder:
 
     def memory(self, feeds: Arrays) -> Memory:
         """Of the step from the context that these feeds start from."""
-        first = self.start(feeds)[0]
-        return self._session.memory({**first, **self.carried()})
+        token = self.start(feeds)[0]
+        state = self._state
+        return self._session.memory_of(
+            lambda: self._session.run_keeping(token, state, self._keep, self._in_place), {**token, **self.carried()}
+        )
 
     def start(self, feeds: Arrays) -> list[Arrays]:
         """Go back to the context that feeds of `run` start from. Returns the inputs of each token, for `step`."""

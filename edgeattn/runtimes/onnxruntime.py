@@ -82,13 +82,17 @@ class OnnxRuntimeSession:
 
     def memory(self, feeds: Arrays) -> Memory:
         """On the CPU, its arena for activations; the weights are apart. On a GPU, what the process has there."""
+        return self.memory_of(lambda: self.run(feeds), feeds)
+
+    def memory_of(self, run: Callable[[], object], feeds: Arrays) -> Memory:
+        """See `KeepingSession`."""
         import onnxruntime
 
         if self._session.get_providers()[0] != CPU:
             return Memory(device_bytes=gpu_bytes())
         shrinking = onnxruntime.RunOptions()
         shrinking.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
-        return Memory(held_bytes(lambda: self.run(feeds), lambda: self._session.run(self._outputs, feeds, shrinking)))
+        return Memory(held_bytes(run, lambda: self._session.run(self._outputs, feeds, shrinking)))
 
     def describe(self) -> dict[str, Any]:
         """Version, threads, providers and the optimizers that are off."""
