@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -78,7 +79,7 @@ class Decoder:
         self._length = int(positions[0, 0])
         names = {carried.name for carried in self._carried}
         if self._length == 0 or names <= feeds.keys():
-            given = self._nothing(batch) if self._length == 0 else {name: np.array(feeds[name]) for name in names}
+            given = self._nothing(batch) if self._length == 0 else {name: feeds[name] for name in names}
             self._contexts[self._length] = self._session.kept(self._with_room(given, self._length + count))
         self._state = dict(self._contexts[self._length])
         return [
@@ -105,13 +106,19 @@ class Decoder:
     @property
     def carried_bytes(self) -> float:
         """Bytes that are carried for one text after the last token."""
-        arrays = self.carried().values()
-        return float(sum(array.nbytes / (array.shape[0] if array.ndim > 1 else 1) for array in arrays))
+        return sum(self._bytes(carried) for carried in self._carried)
+
+    def _bytes(self, carried: Carried) -> float:
+        if carried.name in self._grows:  # its array is as large as a cache, and has room for more
+            sizes = [1 if dim == BATCH else self._length if isinstance(dim, str) else dim for dim in carried.dims]
+            return float(math.prod(sizes) * np.dtype(carried.dtype).itemsize)
+        array = self._session.array(self._state[carried.name])
+        return float(array.nbytes / (array.shape[0] if BATCH in carried.dims else 1))
 
     def _with_room(self, arrays: Arrays, rows: int) -> Arrays:
-        """Arrays that tokens write their rows into have room for as many tokens."""
+        """Copies of the arrays; those that tokens write their rows into have room for as many tokens."""
         return {
-            name: np.pad(array, _widths(array, self._grows[name], rows)) if name in self._grows else array
+            name: np.pad(array, _widths(array, self._grows[name], rows)) if name in self._grows else array.copy()
             for name, array in arrays.items()
         }
 
