@@ -21,7 +21,7 @@ def draw(phases: Sequence[tuple[str, Sequence[tuple[float, float]]]]) -> Any:
         axes.plot([step for step, _ in points], [loss for _, loss in points], color=svg.colour(1))
         axes.set_ylim(0, 1.1 * max(loss for _, loss in points) or 1)
         axes.set_xlim(0, max(step for step, _ in points))
-        scale.linear(axes.xaxis, 4 if len(phases) > 1 else 6)
+        scale.linear(axes.xaxis, 2 if len(phases) > 1 else 5)
         scale.linear(axes.yaxis, 4)
         axes.grid(axis="y")
         axes.set_title(svg.label(f"{name}: loss", 30), loc="left", color=svg.DIM)

@@ -56,7 +56,7 @@ def _of(subject: Subject, evidence: Evidence, name: str) -> list[Block]:
         ]
         for phase, facts in found.items()
     ]
-    head = ["phase", "steps", "loss at first", "loss at last", "seconds", "tokens read"]
+    head = ["phase", "steps", "first loss", "last loss", "seconds", "tokens read"]
     blocks.append(Table(subject.headed(evidence, "training"), head, rows, numbers=range(1, 6)))
     blocks += [Text(f"{_SAID[phase]}.") for phase in found if phase in _SAID]
     return blocks if curves else [*blocks, Text(subject.headed(evidence, _NO_CURVE))]
