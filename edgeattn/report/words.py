@@ -8,6 +8,7 @@ WORDS = {
     "p50": "the median: half of the inferences take no longer.",
     "p90": "nine of ten inferences take no longer.",
     "p99": "99 of 100 inferences take no longer.",
+    "outliers": "inferences far slower than the rest of their process; they count in every figure, none is removed.",
     "x faster": "the time of the reference divided by that of the other; 2 x is half the time, below 1 x is slower.",
     "interval": "the range in brackets. The true ratio lies in it with the confidence that is named. Where it includes "
     "1, no difference was measured. It is the exact Wilcoxon signed-rank interval of the Hodges-Lehmann estimate.",

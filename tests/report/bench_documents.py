@@ -13,6 +13,7 @@ _ENGINE = {
     "energy_scope": None,
     "energy_source": None,
     "samples": 600,
+    "outliers": 4,
     "steady": True,
 }
 

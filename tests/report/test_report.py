@@ -65,7 +65,7 @@ def test_the_page_says_what_was_measured_and_why(manifest, verify, bench, build)
         "machine Cortex-A76, 4 cores",
         "128 20 22.2 0.90 x: slower than dense (0.85 to 0.95)",
         "512 20 19.8 no measurable difference from dense (1.01 x, 0.97 to 1.05)",
-        "128 dense 21 n/a 600 90",  # p90, p99, samples, cold start
+        "128 dense 21 n/a 4 600 90",  # p90, p99, outliers, samples, cold start
         "efficient 1 MB int8-dynamic onnxruntime 1.32.0",
         f"bundle {manifest.digest}",
         "bench.json is about another bundle, sha256:aaaa",

@@ -32,7 +32,19 @@ def section(subject: Subject) -> Section:
         blocks += _tables(session)
     by_length = any(cell["length"] is not None for session in sessions for cell in session.document["cells"])
     title = "Latency against length" if by_length else "Latency"
-    words = ("dense", "efficient", "p50", "p90", "p99", "x faster", "interval", "pair", "pays", "cold start")
+    words = (
+        "dense",
+        "efficient",
+        "p50",
+        "p90",
+        "p99",
+        "outliers",
+        "x faster",
+        "interval",
+        "pair",
+        "pays",
+        "cold start",
+    )
     return Section("latency", title, blocks, words)
 
 
@@ -159,7 +171,7 @@ def _tables(session: Session) -> list[Block]:
         by_cell(
             session,
             "slow inferences, and starting",
-            ["p90 ms", "p99 ms", "inferences timed", "cold start ms"],
+            ["p90 ms", "p99 ms", "outliers", "inferences timed", "cold start ms"],
             lambda cell, name: [
                 *_tail(cell["contestants"][name]),
                 text.number(document["contestants"][name]["cold_start_ms"]),
@@ -170,9 +182,9 @@ def _tables(session: Session) -> list[Block]:
 
 
 def _tail(engine: Document) -> list[str]:
-    samples: Any = engine.get("samples")
+    counts: list[Any] = [engine.get("outliers"), engine.get("samples")]
     return [
         text.number(engine["p90_ms"]),
         text.number(engine.get("p99_ms")),
-        text.NA if samples is None else f"{samples}",
+        *(text.NA if count is None else f"{count}" for count in counts),
     ]
