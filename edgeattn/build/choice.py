@@ -83,7 +83,8 @@ def _pick(rows: Sequence[Row], prefer: str) -> Row:
 def because(chosen: Row, rows: Sequence[Row], prefer: str, scores: Scores) -> str:
     """Why a row ships, in one line: its measure, the fastest others of three kinds, and what failed the floor."""
     unit, word = ("ms", "faster") if prefer == "latency" else ("bytes", "smaller")
-    parts = [f"{chosen.trial.name} at {_shown(chosen.measure(prefer))} {unit}"]
+    over = f", the geometric mean of {len(chosen.latency_ms)} lengths" if len(chosen.latency_ms) > 1 else ""
+    parts = [f"{chosen.trial.name} at {_shown(chosen.measure(prefer))} {unit}{over if prefer == 'latency' else ''}"]
     for row in _nearest(chosen, rows, prefer):
         ratio = row.measure(prefer) / chosen.measure(prefer)
         if row.right is False:
