@@ -13,8 +13,6 @@ from torch import nn
 from edgeattn.attention.dense import FUSED, dense_attention
 from edgeattn.attention.lowering import allow
 
-pytestmark = pytest.mark.usefixtures("one_operator_table")
-
 # Keys and values of earlier steps, scores as an output, a cap on scores: not computed here.
 _BEYOND = {"softcap", "qk_matmul_output_mode", "left_window_size", "right_window_size", "softmax_precision"}
 

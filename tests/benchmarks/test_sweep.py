@@ -15,7 +15,7 @@ from benchmarks.architectures.sweep import examine_type, share_operators, sweep
 ROOT = Path(__file__).parents[2]
 DOCUMENT = json.loads((ROOT / "benchmarks" / "results" / "architectures.json").read_text())
 ROWS = {row["type"]: row for row in DOCUMENT["types"]}
-EXPORTED = ("bert", "t5", "vit", "llama", "modernbert")
+EXPORTED = ("t5", "vit", "modernbert")
 SAMPLE = (
     # encoders of text
     "albert", "camembert", "deberta-v2", "distilbert", "electra", "eurobert", "longformer", "mpnet", "nomic_bert",

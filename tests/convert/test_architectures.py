@@ -110,7 +110,6 @@ def test_a_converted_model_trains_and_comes_back_from_disk(name, tmp_path):
     close(run(again, feeds), found, 1e-6)
 
 
-@pytest.mark.usefixtures("one_operator_table")
 @pytest.mark.parametrize("name", [name for name in CASES if name not in ("clip_text", "clip_vision", "whisper")])
 def test_onnx_runtime_computes_the_same(name, tmp_path):
     # What differs between architectures is around one layer; tracing more takes long.

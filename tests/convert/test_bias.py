@@ -95,7 +95,6 @@ def test_variants_that_add_a_bias_fit_a_layer_that_has_one(name):
     assert caught.value.fix == "use sliding_window, dilated_window, window_2d, block_topk, or leave this layer dense"
 
 
-@pytest.mark.usefixtures("one_operator_table")
 @pytest.mark.parametrize(("name", "variants"), [("t5", ["sliding_window", "block_topk"]), ("swin", ["window_2d"] * 2)])
 def test_onnx_runtime_computes_the_same(name, variants, tmp_path):
     model, feeds = make(name)

@@ -15,7 +15,6 @@ from edgeattn.export.onnx import save
 from edgeattn.runtimes import RUNTIMES
 from edgeattn.runtimes.decoder import Decoder
 
-pytestmark = pytest.mark.usefixtures("one_operator_table")
 WINDOWED = {"use_sliding_window": True, "sliding_window": 5, "max_window_layers": 0}
 # (model, its head, options, opset, the most tokens that it takes, plan)
 CASES = {
