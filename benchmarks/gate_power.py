@@ -173,11 +173,13 @@ def real(name: str, bundle: Path, minutes: float, *arguments: str) -> list[Row]:
 
 def _rows(name: str, extra: int, found: list[dict]) -> list[Row]:
     verdicts, count = Counter(each["verdict"] for each in found), len(found)
+    if not count:
+        return []
     threads = " or ".join(map(str, sorted({each["threads"] for each in found})))
     case = f"{name}, {count} quick gates, {EXTRAS[extra]}, engine threads: {threads}"
     goals = {0: ("0", verdicts["FAIL"] == 0), 10: (f">= {0.95 * count:.4g}", verdicts["FAIL"] >= 0.95 * count)}
-    goal, holds = goals.get(extra, (None, None)) if count else (None, None)
-    medians = {key: float(np.median([each[key] for each in found])) if found else None for key in ("ratio", "seconds")}
+    goal, holds = goals.get(extra, (None, None))
+    medians = {key: float(np.median([each[key] for each in found])) for key in ("ratio", "seconds")}
     return [
         Row(case, "FAIL", verdicts["FAIL"], "gates", goal=goal, holds=holds),
         Row(case, "INCONCLUSIVE", verdicts["INCONCLUSIVE"], "gates"),
