@@ -254,7 +254,8 @@ def base_without_runtimes(folder: Path) -> Path:
 
 
 def test_a_device_without_an_index_gets_every_package_from_here(bare_device, tmp_path, monkeypatch, capsys):
-    wheels = dict.fromkeys(("click", "numpy", "packaging", "psutil", "PyYAML", "rich", "onnxruntime"), "99.0")
+    names = ("click", "Jinja2", "numpy", "packaging", "psutil", "PyYAML", "rich", "onnxruntime")
+    wheels = dict.fromkeys(names, "99.0")
     (tmp_path / "index").mkdir()
     for name, version in {**wheels, "pydantic": "2.99"}.items():
         empty_wheel(tmp_path / "index", name, version)
