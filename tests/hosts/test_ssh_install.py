@@ -269,7 +269,7 @@ def test_a_device_without_an_index_gets_every_package_from_here(bare_device, tmp
     assert add(bare_device, "board", "--offline", "--runtime", "onnxruntime") == 0
     err = capsys.readouterr().err
     assert "sending onnxruntime-99.0-py3-none-any.whl to board\n" in err
-    assert err.count("sending ") == 8
+    assert err.count("sending ") == len(wheels) + 1
 
 
 def empty_wheel(folder: Path, name: str, version: str) -> None:
