@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check
 AGAIN := make PYTHON=python3.12 $(MAKECMDGOALS)
 
-.PHONY: demo test check clean
+.PHONY: demo test slow check clean
 .DELETE_ON_ERROR:
 
 # A .venv that a failed attempt left without pip is made again.
@@ -28,7 +28,10 @@ demo: $(STAMP)
 	$(VENV)/bin/edgeattn compile minilm-hedgehog --target cpu --out build/minilm-hedgehog
 
 test: $(STAMP)
-	$(PY) -m pytest -n 2 --dist worksteal
+	$(PY) -m pytest -n 2 --dist worksteal -m "not slow"
+
+slow: $(STAMP)
+	$(PY) -m pytest -n 2 --dist worksteal -m slow
 
 check: $(STAMP)
 	$(VENV)/bin/ruff format --check .

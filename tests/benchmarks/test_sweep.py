@@ -54,6 +54,7 @@ def test_a_type_converts_as_recorded(model_type: str) -> None:
 
 
 @pytest.mark.parametrize("model_type", EXPORTED)
+@pytest.mark.slow
 def test_a_type_exports_as_recorded(model_type: str) -> None:
     same(examine_type(model_type, export=True), ROWS[model_type])
     assert exported(ROWS[model_type])

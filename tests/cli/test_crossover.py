@@ -111,6 +111,7 @@ def test_graphs_for_another_device_are_refused_here(tmp_path: Path, capsys: pyte
     assert "fix: run this command on board; for this machine, run `edgeattn crossover` with --target cpu" in error
 
 
+@pytest.mark.slow
 def test_the_same_graphs_are_exported_again(tmp_path: Path) -> None:
     """So that the same command takes a job over that is already on the device."""
     folders = [tmp_path / name for name in ("first", "second")]

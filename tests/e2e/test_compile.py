@@ -207,6 +207,7 @@ def test_optimum_cli_makes_the_same_bundle(compiled, tmp_path):
     assert Bundle.open(out).manifest.provenance == Bundle.open(compiled.bundle).manifest.provenance
 
 
+@pytest.mark.slow
 def test_an_impossible_floor_ends_with_1_and_no_bundle(compiled, tmp_path):
     """With --fresh, in a copy of the cache: nothing that it holds (teacher, data) is taken."""
     shutil.copytree(compiled.folder / "cache", tmp_path / "cache")
@@ -231,6 +232,7 @@ def board(tmp_path: Path) -> Path:
     return tmp_path / "board.yaml"
 
 
+@pytest.mark.slow
 def test_one_target_that_fails_does_not_lose_another(compiled, tmp_path, board):
     shutil.copytree(compiled.folder / "cache", tmp_path / "cache")
     (tmp_path / "small.yaml").write_text(RECIPE.replace("of_teacher: 0.5", "of_teacher: 1.0"))

@@ -36,6 +36,7 @@ bench: {lengths: [12], pairs: 3}
 """
 
 
+@pytest.mark.slow
 def test_a_language_model_becomes_a_bundle(tmp_path: Path) -> None:
     """One test, because one compile serves all checks of its bundle."""
     tiny_models.make("llama", layers=1, head="LlamaForCausalLM")[0].save_pretrained(tmp_path / "teacher")

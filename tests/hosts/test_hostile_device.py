@@ -206,6 +206,7 @@ TAMPER = '"$REAL" "$@"; code=$?; cd "$2"; {}; exit $code'
         ("truncate -s 1100M verify.json", "would send 9 files, 11534"),
     ],
 )
+@pytest.mark.slow
 def test_a_file_that_the_device_changed_is_refused(device, tiny, capsys, change, said):
     fake(device, TAMPER.format(change))
     before = sorted((path, path.stat().st_mtime_ns) for path in tiny.path.rglob("*"))

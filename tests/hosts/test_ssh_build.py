@@ -68,6 +68,7 @@ def comparable(bundle: Bundle) -> dict[str, object]:
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_a_compile_for_a_host_is_one_for_this_machine_but_for_times(device, tmp_path):
     """Two hosts side by side; the model is trained once, since what is made here does not depend on the host."""
     (tmp_path / "small.yaml").write_text(RECIPE)

@@ -41,6 +41,7 @@ def test_the_device_measures_what_was_exported_here(device, tmp_path, capsys):
     assert not imported & {"torch", "onnx", "onnx_ir", "edgeattn.crossover", "edgeattn.attention"}
 
 
+@pytest.mark.slow
 def test_what_did_not_change_is_not_sent_again(device, capsys):
     assert run([*SMALL, "--host", "board"]) == 0
     assert "board: sending 10 files, " in capsys.readouterr().err
