@@ -1,4 +1,4 @@
-"""Momentary conditions of boards and machines, read below a root, and what of their changes is said."""
+"""Momentary conditions of boards and machines, read below a root, and the changes that disturb a measurement."""
 
 from __future__ import annotations
 

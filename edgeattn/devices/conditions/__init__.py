@@ -1,4 +1,4 @@
-"""Conditions of a measurement: what changes from moment to moment on a machine, and what of it makes timings wrong.
+"""Conditions of a measurement: clocks, temperatures, power mode and throttling, which change from moment to moment.
 
 `Probe(root).read()` gives the conditions now; `disturbance(before, after)` says what happened in between.
 """
