@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from types import ModuleType
 
 import hot_boards
 import pytest
+from nvml_driver import OneGpu
 
 from edgeattn.devices.conditions import Probe, disturbance
 from edgeattn.devices.conditions.raspberry_pi import Firmware
@@ -153,26 +153,9 @@ def test_the_bits_come_from_vcgencmd_where_no_file_has_them(tmp_path, script, bi
     assert Firmware(tmp_path, str(tmp_path / "missing")).bits() is None
 
 
-class NVMLError(Exception):
-    pass
-
-
-class Driver(ModuleType):
-    """`pynvml` of a machine with one GPU."""
-
-    NVMLError, NVML_CLOCK_SM, NVML_TEMPERATURE_GPU = NVMLError, 1, 0
-    NVMLError_LibraryNotFound = type("NVMLError_LibraryNotFound", (NVMLError,), {})
-    NVML_TEMPERATURE_THRESHOLD_SLOWDOWN = 1
+class Driver(OneGpu):
+    NVML_CLOCK_SM, NVML_TEMPERATURE_GPU, NVML_TEMPERATURE_THRESHOLD_SLOWDOWN = 1, 0, 1
     bits, celsius = 0, 64
-
-    def nvmlInit(self):
-        pass
-
-    def nvmlDeviceGetCount(self):
-        return 1
-
-    def nvmlDeviceGetHandleByIndex(self, index):
-        return index
 
     def nvmlDeviceGetClockInfo(self, gpu, kind):
         return 1755
@@ -184,14 +167,14 @@ class Driver(ModuleType):
         return 90
 
     def nvmlDeviceGetCurrentClocksEventReasons(self, gpu):
-        raise NVMLError("Function Not Found")  # the package knows it, the driver does not
+        raise self.NVMLError("Function Not Found")  # the package knows it, the driver does not
 
     def nvmlDeviceGetCurrentClocksThrottleReasons(self, gpu):
         return self.bits
 
 
 def test_an_nvidia_gpu(tmp_path, monkeypatch):
-    driver = Driver("pynvml")
+    driver = Driver()
     monkeypatch.setitem(sys.modules, "pynvml", driver)
     root = hot_boards.put(tmp_path, {"proc/driver/nvidia/gpus/0000:01:00.0/information": "Model: \t\t RTX A4000"})
     probe = Probe(root)

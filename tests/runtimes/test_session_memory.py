@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import runtimes_here
 import tiny_bundle
+from nvml_driver import OneGpu
 
 from edgeattn.devices.nvml import gpu_bytes
 from edgeattn.runtimes import RUNTIMES, arena
@@ -59,27 +60,12 @@ def test_buckets_say_the_memory_of_the_session_that_runs():
     assert session.memory({"x": np.zeros((1, 9))}) == Memory(9)
 
 
-class Driver(ModuleType):
-    """`pynvml` of a machine with one GPU, on which these processes run."""
-
-    class NVMLError(Exception):
-        pass
-
-    class NVMLError_LibraryNotFound(NVMLError):
-        pass
+class Driver(OneGpu):
+    """On the GPU, these processes run."""
 
     def __init__(self, *processes) -> None:
-        super().__init__("pynvml")
+        super().__init__()
         self.processes = [SimpleNamespace(pid=pid, usedGpuMemory=used) for pid, used in processes]
-
-    def nvmlInit(self):
-        pass
-
-    def nvmlDeviceGetCount(self):
-        return 1
-
-    def nvmlDeviceGetHandleByIndex(self, index):
-        return index
 
     def nvmlDeviceGetComputeRunningProcesses(self, gpu):
         if not self.processes:

@@ -8,7 +8,6 @@ from typing import Any
 from edgeattn.report.pictures import scale, svg
 
 _ROW, _KEY = 58, 20
-_NARROW = 0.09  # of the axis: a share below it has no room for its figure
 
 
 def draw(rows: Sequence[tuple[str, Mapping[str, float]]], *, kinds: Sequence[str], measure: str) -> Any:
