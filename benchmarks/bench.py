@@ -14,13 +14,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks.compiled import compiled
 from benchmarks.record import Row, run_parts
 from edgeattn.bench.engines import engine_of
 from edgeattn.bench.inputs import bench_feeds, save_feeds
@@ -88,7 +87,8 @@ def overhead() -> list[Row]:
 
 def plain_loop() -> list[Row]:
     """The p50 of a fresh process of the bench beside that of a fresh process with a plain loop, in turn."""
-    with _compiled() as bundle, tempfile.TemporaryDirectory() as name:
+    with compiled(RECIPE) as path, tempfile.TemporaryDirectory() as name:
+        bundle = Bundle.open(path)
         engine = engine_of(bundle, "efficient", usable_threads())
         feeds = bench_feeds(bundle.manifest, bundle.arrays("eval"), length=None, batch_size=1, count=1)
         file = Path(name) / "feeds.npz"
@@ -124,7 +124,7 @@ def plain_loop() -> list[Row]:
 def sessions() -> list[Row]:
     """Two sessions of one bundle, one after the other, by the full protocol."""
     rows = []
-    with _compiled() as bundle:
+    with compiled(RECIPE) as bundle:
         first, second = (_bench(bundle)["cells"][0]["contestants"] for _ in range(2))
         for side in first:
             found = second[side]["p50_ms"] / first[side]["p50_ms"]
@@ -136,26 +136,17 @@ def sessions() -> list[Row]:
 
 def quick() -> list[Row]:
     """Wall time of the quick bench as the compile of the demo ends with it, on its bundle."""
-    with _compiled("minilm-hedgehog") as bundle:
+    with compiled("minilm-hedgehog") as bundle:
         started = time.monotonic()
         _bench(bundle, "--quick")
         seconds = time.monotonic() - started
     return [Row("minilm-hedgehog, quick bench", "wall time", seconds, "s", goal="< 60", holds=seconds < 60)]
 
 
-def _bench(bundle: Bundle, *arguments: str) -> dict[str, Any]:
-    command = [sys.executable, "-m", "edgeattn", "bench", str(bundle.path), "--json", *arguments]
+def _bench(bundle: Path, *arguments: str) -> dict[str, Any]:
+    command = [sys.executable, "-m", "edgeattn", "bench", str(bundle), "--json", *arguments]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     return dict(json.loads(done.stdout))
-
-
-@contextmanager
-def _compiled(recipe: str = RECIPE) -> Iterator[Bundle]:
-    """A bundle of the recipe, with stages from the store where it has them."""
-    with tempfile.TemporaryDirectory() as name:
-        path = Path(name) / recipe
-        subprocess.run([sys.executable, "-m", "edgeattn", "compile", recipe, "--out", str(path)], check=True)
-        yield Bundle.open(path)
 
 
 PARTS = {"overhead": overhead, "plain_loop": plain_loop, "sessions": sessions, "quick": quick}

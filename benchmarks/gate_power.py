@@ -14,18 +14,17 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.compiled import compiled
 from benchmarks.minilm import compile_changed, stsb_data
 from benchmarks.record import RESULTS, Row, run_parts
 from edgeattn.gate.rule import Rule, Verdict
@@ -136,7 +135,7 @@ def simulation() -> list[Row]:
 
 def digits(minutes: float) -> list[Row]:
     """Real gates of digits-vit."""
-    with _compiled("digits-vit") as bundle:
+    with compiled("digits-vit") as bundle:
         return real("digits-vit", bundle, minutes)
 
 
@@ -150,7 +149,7 @@ def minilm(minutes: float) -> list[Row]:
 
 def pull_request() -> list[Row]:
     """One quick gate of digits-vit against itself, as a pull request that changes nothing would run it."""
-    with _compiled("digits-vit") as bundle:
+    with compiled("digits-vit") as bundle:
         document = _gate(bundle, 0)
         seconds = document["seconds"]
     return [Row("digits-vit, quick gate", "wall time", seconds, "s", goal="< 300", holds=seconds < 300)]
@@ -216,15 +215,6 @@ def _gate(bundle: Path, extra: int, *arguments: str) -> dict:
     if done.returncode not in (0, 1, 3):
         raise SystemExit(done.stderr)
     return json.loads(done.stdout)
-
-
-@contextmanager
-def _compiled(recipe: str) -> Iterator[Path]:
-    with tempfile.TemporaryDirectory() as name:
-        bundle = Path(name) / recipe
-        command = [sys.executable, "-m", "edgeattn", "compile", recipe, "--out", str(bundle)]
-        subprocess.run(command, check=True, env={**os.environ})
-        yield bundle
 
 
 def main() -> None:
